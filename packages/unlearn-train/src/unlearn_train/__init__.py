@@ -1,0 +1,3 @@
+"""Finetuning, unlearning and whole experiments."""
+
+__version__ = "0.1.0"
