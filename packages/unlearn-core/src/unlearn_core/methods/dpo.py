@@ -1,0 +1,53 @@
+"""Direct preference optimization of refusals."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from unlearn_core import _checks
+from unlearn_core.losses import dpo_loss, sequence_logps
+from unlearn_core.method import Batch, Forward, LossParts, Method, Need
+from unlearn_core.methods._terms import nll, supplied, weigh
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPO(Method):
+    """Direct preference optimization.
+
+    γ · DPO(refusals over answers, on forget) + α · NLL(retain). It pulls refusals above, and pushes the answers to
+    forget below, their probability under the reference, and pulls up the answers to keep.
+
+    Attributes:
+        beta: β, the inverse temperature. Default 0.1, as in TOFU and OpenUnlearning.
+        forget_weight: γ, the weight of the forget term. Default 1, as in OpenUnlearning.
+        retain_weight: α, the weight of the retain term. Default 1, likewise.
+    """
+
+    paper: ClassVar[str] = "Rafailov et al. 2023, https://arxiv.org/abs/2305.18290"
+    summary: ClassVar[str] = "Prefers a refusal to the answer to forget, relative to the reference."
+    needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "idk", "ref_logps"})
+
+    beta: float = 0.1
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _checks.positive("beta", self.beta)
+        _checks.positive("forget_weight", self.forget_weight)
+        _checks.non_negative("retain_weight", self.retain_weight)
+
+    def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
+        """Returns γ · DPO(refusals over answers, on forget) + α · NLL(retain)."""
+        forget = supplied(forget, "forget")
+        win, ref_win = _scored(forward, supplied(forget.idk, "idk"))
+        lose, ref_lose = _scored(forward, forget)
+        forget_loss = dpo_loss(win, ref_win, lose, ref_lose, beta=self.beta) * forget.sequence_share
+        retain_loss = nll(forward, supplied(retain, "retain"))
+        return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)
+
+
+def _scored(forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Log-probability of each answer, under the model and under the reference."""
+    ref_logps = supplied(batch.ref_logps, "ref_logps")
+    return sequence_logps(forward(batch), batch.labels).sum, ref_logps

@@ -1,0 +1,44 @@
+"""Model to evidence: scores and generated answers of any Hugging Face language or vision-language model.
+
+Needs the extra `score` (torch, transformers, pillow), which is imported when a name is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unlearn_metrics.scoring.collect import collect_evidence
+    from unlearn_metrics.scoring.encoding import Encoder, Prompt, encode
+    from unlearn_metrics.scoring.generate import generate
+    from unlearn_metrics.scoring.loading import load_model, load_sets
+    from unlearn_metrics.scoring.score import score
+
+__all__ = [
+    "Encoder",
+    "Prompt",
+    "collect_evidence",
+    "encode",
+    "generate",
+    "load_model",
+    "load_sets",
+    "score",
+]
+
+_MODULES = {
+    "collect": ("collect_evidence",),
+    "encoding": ("Encoder", "Prompt", "encode"),
+    "generate": ("generate",),
+    "loading": ("load_model", "load_sets"),
+    "score": ("score",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,123 @@
+"""`unlearn run clear|tofu`: a whole experiment, from data to report."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearn_train import clear, tofu
+from unlearn_train.commands._shared import listing, need
+
+BENCHMARKS = {"clear": clear, "tofu": tofu}
+FLAGS = {
+    "seed": ("seed", int, "of everything"),
+    "forget": ("forget", str, "the set to forget"),
+    "retain": ("retain", str, "the set to keep"),
+    "model": ("model.name", str, "folder or hub name of a checkpoint, instead of the small model that is built"),
+    "dtype": ("model.dtype", str, "of a checkpoint's weights: float32, bfloat16 or float16"),
+    "data": ("data.folder", str, "a dataset folder, or a benchmark's files, instead of building the rows"),
+    "subjects": ("data.subjects", int, "people who are learnt"),
+    "images": ("data.images", int, "photographs of each"),
+    "faces": ("data.faces", str, "folder of photographs, instead of drawing any"),
+    "pool": ("data.pool", str, "folder of portraits, instead of those that ship"),
+    "pipeline": ("data.pipeline", str, "diffusers pipeline that draws the photographs: a folder or a hub name"),
+}
+
+
+def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser = subparsers.add_parser("run", help="a whole experiment, from data to report")
+    benchmarks = parser.add_subparsers(title="benchmarks", required=True, metavar="BENCHMARK")
+    for name, benchmark in BENCHMARKS.items():
+        one = benchmarks.add_parser(
+            name,
+            help=(benchmark.__doc__ or "").split(".")[0],
+            description=benchmark.__doc__,
+            parents=[shared],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=_defaults(name),
+        )
+        one.set_defaults(run=run, benchmark=name)
+        _add_options(one, name)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run or go on with an experiment, and show its numbers."""
+    need("clear_data", "unlearn_metrics")
+    from unlearn_metrics import render_table
+
+    from unlearn_train.results import write_results, write_run
+    from unlearn_train.stages import Run
+    from unlearn_train.workflow import plan
+
+    experiment = resolve(args)
+    folder: Path = args.runs / args.name
+    stages = plan(experiment, folder, quiet=args.quiet)
+    write_run(experiment, folder)
+    Run(folder, quiet=args.quiet).make(stages)
+    results = write_results(experiment, folder, stages)
+    print(render_table(results))
+    print(f"\nreport: {folder / 'report.html'}\nnumbers: {folder / 'results.json'}")
+    return 0
+
+
+def resolve(args: argparse.Namespace) -> Any:
+    """Make the experiment of a command line: the benchmark's defaults, the YAML file, the flags, in this order.
+
+    Raises:
+        ValueError: an option is unknown, of the wrong type or out of its range.
+    """
+    from unlearn_train import options
+    from unlearn_train.experiment import Experiment
+
+    given = options.read_yaml(args.config) if args.config else {}
+    given = given.get("options", given)
+    flags = [{name: getattr(args, flag)} for flag, (name, _, _) in FLAGS.items() if getattr(args, flag) is not None]
+    named = [options.nest(f"{name}={value}") for flag in flags for name, value in flag.items()]
+    chosen = options.merge(given, *named, *(options.nest(text) for text in args.set))
+    methods = chosen.pop("methods", None)
+    if args.methods is not None:
+        methods = {name: (methods or {}).get(name, {}) for name in args.methods.split(",")}
+    benchmark = BENCHMARKS[args.benchmark]
+    checkpoint = options.merge({"model": {"name": None}}, chosen)["model"]["name"] is not None
+    defaults = dict(benchmark.CHECKPOINT if checkpoint else benchmark.EMBEDDED)
+    known = defaults.pop("methods")
+    wanted: Mapping[str, Any] = known if methods is None else methods
+    merged = {name: options.merge(known.get(name, {}), wanted[name]) for name in wanted}
+    return options.build(Experiment, options.merge(defaults, chosen, {"methods": merged}))
+
+
+def _add_options(parser: argparse.ArgumentParser, benchmark: str) -> None:
+    parser.add_argument("--name", default=benchmark, help="of the run: its folder in --runs (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs are kept (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="YAML", help="options from a file; a run's run.yaml runs it again"
+    )
+    parser.add_argument("--methods", metavar="A,B", help="which methods unlearn (`unlearn methods` lists them)")
+    for flag, (_, kind, text) in FLAGS.items():
+        parser.add_argument(f"--{flag}", type=kind, metavar=kind.__name__.upper(), help=text)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any option by its full name (see below); repeatable",
+    )
+
+
+def _defaults(benchmark: str) -> str:
+    from unlearn_train import options
+    from unlearn_train.experiment import Experiment
+
+    chosen = dict(options.describe(Experiment)) | dict(_flat(BENCHMARKS[benchmark].EMBEDDED))
+    return "all options, with their defaults for the small model:\n" + listing(chosen)
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value

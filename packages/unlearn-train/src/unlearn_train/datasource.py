@@ -1,0 +1,102 @@
+"""The first stage of an experiment: rows that are built, read from a benchmark's files, or taken as they are."""
+
+import shutil
+import sys
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearn_train import options
+from unlearn_train.experiment import Experiment
+from unlearn_train.settings import DataOptions
+from unlearn_train.stages import Stage
+
+if TYPE_CHECKING:
+    from clear_data.faces import FaceSource
+
+MADE_BY = ("clear-data",)
+DATASET_FILES = ("rows.parquet", "sets.json")
+
+
+def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
+    """Return the stage that puts the rows into `data/`.
+
+    Raises:
+        ValueError: the folder of the data is not there, or leaves itself through a link.
+    """
+    chosen = experiment.data
+    if chosen.folder is not None and all((Path(chosen.folder) / name).is_file() for name in DATASET_FILES):
+        folder = Path(chosen.folder)
+        return Stage("data", partial(_copy, folder), {"files": digest(folder, DATASET_FILES)}, packages=())
+    if experiment.benchmark == "tofu":
+        return Stage("data", partial(_read_tofu, chosen.folder), _tofu_files(chosen.folder), packages=MADE_BY)
+    if chosen.folder is not None:
+        raise ValueError(
+            f"{chosen.folder} is no dataset folder: rows.parquet or sets.json is not there; `clear-data build` or "
+            "`clear-data read` writes one."
+        )
+    given = {"faces": chosen.faces, "pool": chosen.pool, "pipeline": chosen.pipeline}
+    files = {name: digest(Path(path)) for name, path in given.items() if path is not None and Path(path).is_dir()}
+    made_from = {"seed": experiment.seed, **options.plain(chosen), **files}
+    return Stage("data", partial(_build, chosen, experiment.seed, quiet), made_from, packages=MADE_BY)
+
+
+def digest(folder: Path, names: tuple[str, ...] | None = None) -> dict[str, str]:
+    """Return the SHA-256 of files in `folder`: of those named, or of all."""
+    paths = [folder / name for name in names] if names else sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {}
+    for path in paths:
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _copy(folder: Path, out: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, out / path.name)
+
+
+def _tofu_files(folder: str | None) -> dict[str, object]:
+    if folder is None or not Path(folder).is_dir():
+        return {"hub": folder}
+    return {"files": digest(Path(folder))}
+
+
+def _read_tofu(folder: str | None, out: Path) -> None:
+    from clear_data import read_tofu
+
+    read_tofu(folder or "locuslab/TOFU").save(out, overwrite=True)
+
+
+def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
+    from clear_data import BuildOptions, build
+
+    wanted = BuildOptions(
+        subjects=chosen.subjects,
+        images=chosen.images,
+        holdout=chosen.holdout,
+        figures=chosen.figures,
+        size=chosen.size,
+        seed=seed,
+    )
+    # Built in a folder of its own: a build that was killed is taken up from what it left there.
+    build(wanted, _faces(chosen), out / "built", None if quiet else _progress)
+    for path in (out / "built").iterdir():
+        path.rename(out / path.name)
+    (out / "built").rmdir()
+
+
+def _faces(chosen: DataOptions) -> "FaceSource":
+    from clear_data.faces import FolderFaces, PipelineFaces, PortraitFaces
+
+    if chosen.faces is not None:
+        return FolderFaces(chosen.faces)
+    if chosen.pipeline is not None:
+        return PipelineFaces(chosen.pipeline)
+    return PortraitFaces(chosen.pool)
+
+
+def _progress(done: int, total: int) -> None:
+    print(f"\rphotographs: {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)

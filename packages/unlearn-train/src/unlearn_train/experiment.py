@@ -1,0 +1,75 @@
+"""An unlearning experiment: which models are made from which rows, and what is asked of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from unlearn_train import options
+from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from unlearn_core import Method
+
+BASE_STATES = ("pretrained", "target", "retrained")
+REAL_SETS = ("real_faces", "real_world", "real_authors", "world_facts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that an experiment depends on."""
+
+    benchmark: str
+    """clear or tofu"""
+    seed: int = 0
+    forget: str = "forget10"
+    """the set to forget"""
+    retain: str = "retain90"
+    """the set to keep"""
+    tasks: tuple[str, ...] = ("qa", "caption", "vqa")
+    """what is learnt and forgotten; the other forms of a fact are asked alone"""
+    data: DataOptions = field(default_factory=DataOptions)
+    model: ModelOptions = field(default_factory=ModelOptions)
+    pretrain: TrainOptions = field(default_factory=TrainOptions)
+    """of the model that is built; a checkpoint is taken as it is"""
+    finetune: TrainOptions = field(default_factory=TrainOptions)
+    """of the target and of the retrained model"""
+    rehearse: bool = False
+    """finetune on what was pretrained too, so that a small model keeps it"""
+    unlearn: TrainOptions = field(default_factory=TrainOptions)
+    methods: dict[str, Any] = field(default_factory=dict)
+    """options by method; its `train` overrides `unlearn`"""
+    evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("`methods` is empty; name at least one (`unlearn methods` lists them).")
+        for name in self.methods:
+            self.method(name)
+            self.unlearning(name)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The models of the experiment, in the order in which they are made."""
+        return *BASE_STATES, *self.methods
+
+    def method(self, name: str) -> "Method":
+        """Return one of the methods with its options."""
+        from unlearn_core import build_method
+
+        return build_method(name, **{key: value for key, value in self._given(name).items() if key != "train"})
+
+    def unlearning(self, name: str) -> TrainOptions:
+        """Return how one of the methods is trained."""
+        merged = options.merge(options.plain(self.unlearn), self._given(name).get("train", {}))
+        return options.build(TrainOptions, merged, path=f"methods.{name}.train")
+
+    def seed_for(self, state: str) -> int:
+        """Return a seed for one model, so that no two of an experiment share their randomness."""
+        return int.from_bytes(blake2b(f"{self.seed}/{state}".encode(), digest_size=4).digest()) % 2**31
+
+    def _given(self, name: str) -> Mapping[str, Any]:
+        given = self.methods[name]
+        if not isinstance(given, Mapping):
+            raise ValueError(f"`methods.{name}` takes options by name, got {given!r}.")
+        return given

@@ -1,0 +1,95 @@
+"""The numbers of a run, and its report."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from unlearn_train import options
+from unlearn_train.experiment import Experiment
+from unlearn_train.gallery import gallery
+from unlearn_train.stages import RECORD, Stage
+
+if TYPE_CHECKING:
+    from unlearn_metrics import Evidence
+
+REPORTED = ("clear-data", "unlearn-core", "unlearn-metrics", "unlearn-train", "datasets", "torch", "transformers")
+
+
+def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Compute every number of a finished run, and write `results.json` and `report.html`.
+
+    Nothing is computed again where both files are there and were made from the same stages.
+
+    Returns:
+        What `results.json` holds.
+    """
+    path, report = folder / "results.json", folder / "report.html"
+    key = blake2b(
+        json.dumps([stage.key for stage in stages] + [version("unlearn-metrics")]).encode(), digest_size=16
+    ).hexdigest()
+    if report.exists() and (known := _read(path)) and known["run"]["key"] == key:
+        return known
+    from unlearn_metrics import Evidence
+    from unlearn_metrics.report import write_report
+
+    evidence = {state: Evidence.read(folder / "evidence" / state) for state in experiment.states}
+    results = _compute(evidence)
+    results["run"] = {
+        "key": key,
+        **describe_run(experiment),
+        "stages": {stage.name: _record(folder / stage.name) for stage in stages},
+    }
+    _write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    title = f"{experiment.benchmark.upper()}: {folder.name}"
+    write_report(results, report, gallery=gallery(evidence, folder / "data"), title=title)
+    return results
+
+
+def describe_run(experiment: Experiment) -> dict[str, Any]:
+    """Return options, seeds and versions: enough to run it again."""
+    return {
+        "options": options.plain(experiment),
+        "seeds": {state: experiment.seed_for(state) for state in experiment.states},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in REPORTED}},
+    }
+
+
+def write_run(experiment: Experiment, folder: Path) -> None:
+    """Write `run.yaml`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "run.yaml", yaml.safe_dump(describe_run(experiment), sort_keys=False))
+
+
+def _compute(evidence: Mapping[str, "Evidence"]) -> dict[str, Any]:
+    from unlearn_metrics import compute
+
+    computed = {state: compute(found, retrained=evidence["retrained"]) for state, found in evidence.items()}
+    return {
+        "states": {state: numbers["sets"] for state, numbers in computed.items()},
+        "summary": {state: numbers["summary"] for state, numbers in computed.items()},
+    }
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return {name: record[name] for name in ("seconds", "peak_memory_bytes")}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return known
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

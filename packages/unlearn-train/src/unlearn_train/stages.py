@@ -1,0 +1,154 @@
+"""A run as a graph of stages: each result is made once, again only when something upstream changed, and never half.
+
+A stage fills a folder beside its destination, which is then renamed. Its record, `stage.json`, holds the key that says
+what it was made from, the seconds and the peak memory.
+"""
+
+import contextlib
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RECORD = "stage.json"
+VERSIONED = ("unlearn-core", "unlearn-train", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One result of a run."""
+
+    name: str
+    """its folder in the run, such as `models/target`"""
+    make: Callable[[Path], None]
+    """fills the folder that it is given"""
+    options: Mapping[str, Any]
+    """all that the result depends on, inputs apart; anything JSON can say"""
+    inputs: tuple["Stage", ...] = ()
+    """stages whose results `make` reads"""
+    packages: tuple[str, ...] = VERSIONED
+    """distributions whose versions the result depends on"""
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of everything upstream of the result."""
+        upstream = [
+            self.name,
+            self.options,
+            {name: version(name) for name in self.packages},
+            [stage.key for stage in self.inputs],
+        ]
+        return blake2b(json.dumps(upstream, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that holds the results of stages."""
+
+    folder: Path
+    quiet: bool = False
+
+    def make(self, stages: list[Stage]) -> None:
+        """Make every result that is not there yet, inputs before what they are inputs of.
+
+        Args:
+            stages: in an order in which each comes after its inputs.
+        """
+        for number, stage in enumerate(stages, 1):
+            if self.record(stage) is None:
+                self._say(f"[{number}/{len(stages)}] {stage.name}")
+                self._make(stage)
+
+    def path(self, stage: Stage) -> Path:
+        """Return the folder of a stage's result."""
+        return self.folder / stage.name
+
+    def record(self, stage: Stage) -> dict[str, Any] | None:
+        """Return what is noted about a stage's result; None where it is not there or was made from something else."""
+        destination = self.path(stage)
+        # A kill between the two renames of `_replace` leaves the old result beside its place.
+        if _beside(destination, "old").exists() and not destination.exists():
+            _beside(destination, "old").rename(destination)
+        try:
+            record: dict[str, Any] = json.loads((destination / RECORD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if record.get("key") == stage.key else None
+
+    def _make(self, stage: Stage) -> None:
+        destination = self.path(stage)
+        partial = _beside(destination, "partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        # What a killed run left is kept only where it was made from the same things: the stage may go on from it.
+        if not _is_key(partial, stage.key):
+            shutil.rmtree(partial)
+            partial.mkdir()
+            (partial / "key").write_text(stage.key, encoding="utf-8")
+        _reset_peak_memory()
+        started = time.perf_counter()
+        stage.make(partial)
+        record = {
+            "key": stage.key,
+            "seconds": round(time.perf_counter() - started, 3),
+            "peak_memory_bytes": _peak_memory(),
+        }
+        (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (partial / "key").unlink()
+        _replace(destination, partial)
+
+    def _say(self, text: str) -> None:
+        if not self.quiet and sys.stderr.isatty():
+            print(text, file=sys.stderr, flush=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{suffix}")
+
+
+def _is_key(partial: Path, key: str) -> bool:
+    path = partial / "key"
+    return path.is_file() and path.read_text(encoding="utf-8") == key
+
+
+def _replace(destination: Path, partial: Path) -> None:
+    old = _beside(destination, "old")
+    if old.exists():
+        shutil.rmtree(old)
+    if destination.exists():
+        destination.rename(old)
+    partial.rename(destination)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _reset_peak_memory() -> None:
+    """Make the next `_peak_memory` count from now on, where the system can (Linux) and on the accelerator."""
+    if Path("/proc/self/clear_refs").exists():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory() -> int:
+    """Bytes: the accelerator's peak where there is one, else the process's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(
+            (line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")), None
+        )
+        if line is not None:
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

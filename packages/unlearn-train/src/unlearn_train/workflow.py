@@ -1,0 +1,164 @@
+"""The stages of an experiment: rows, then models, then evidence."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unlearn_train import options
+from unlearn_train.data import Row, RowSets
+from unlearn_train.datasource import data_stage
+from unlearn_train.experiment import BASE_STATES, REAL_SETS, Experiment
+from unlearn_train.sampling import sample_rows
+from unlearn_train.settings import TrainOptions
+from unlearn_train.stages import VERSIONED, Stage
+
+SCORING = (*VERSIONED, "unlearn-metrics")
+
+
+def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[Stage]:
+    """Return the stages of `experiment` with their results in `folder`, each after its inputs."""
+    work = _Work(experiment, folder, quiet)
+    data = data_stage(experiment, quiet=quiet)
+    models = {
+        "pretrained": Stage(
+            "models/pretrained",
+            work.pretrain,
+            work.depends("pretrained", experiment.pretrain, model=options.plain(experiment.model)),
+            (data,),
+        )
+    }
+    for state in BASE_STATES[1:]:
+        more = {"sets": work.taught(state), "rehearse": experiment.rehearse}
+        models[state] = Stage(
+            f"models/{state}",
+            partial(work.finetune, state),
+            work.depends(state, experiment.finetune, **more),
+            (data, models["pretrained"]),
+        )
+    for state in experiment.methods:
+        more = {"method": repr(experiment.method(state)), "sets": [experiment.forget, experiment.retain]}
+        depends = work.depends(state, experiment.unlearning(state), **more)
+        models[state] = Stage(f"models/{state}", partial(work.forget, state), depends, (data, models["target"]))
+    asked = {
+        "forget": experiment.forget,
+        "retain": experiment.retain,
+        "seed": experiment.seed,
+        **options.plain(experiment.evaluate),
+    }
+    evidence = [
+        Stage(f"evidence/{state}", partial(work.evaluate, state), asked, (data, model), SCORING)
+        for state, model in models.items()
+    ]
+    return [data, *models.values(), *evidence]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the stages do. The heavy imports are inside: a run with nothing to do needs none of them."""
+
+    experiment: Experiment
+    folder: Path
+    quiet: bool
+
+    def depends(self, state: str, training: TrainOptions, **more: Any) -> dict[str, Any]:
+        """What a model depends on, its inputs apart."""
+        return {
+            "seed": self.experiment.seed_for(state),
+            "tasks": self.experiment.tasks,
+            "training": options.plain(training),
+            **more,
+        }
+
+    def taught(self, state: str) -> list[str]:
+        """The sets that a finetuned model learns: the retrained one never sees what is to be forgotten."""
+        return [self.experiment.retain] if state == "retrained" else [self.experiment.forget, self.experiment.retain]
+
+    def pretrain(self, out: Path) -> None:
+        from unlearn_train import training
+        from unlearn_train.models import load_model, save_model
+
+        chosen, sets = self.experiment, self._rows()
+        if chosen.model.name is not None:
+            model, processor = load_model(
+                chosen.model.name, dtype=chosen.model.dtype, trust_remote_code=chosen.model.trust_remote_code
+            )
+        else:
+            model, processor = self._tiny(sets)
+            training.finetune(
+                model, processor, self._known(sets), self._training("pretrained", chosen.pretrain), quiet=self.quiet
+            )
+        save_model(model, processor, out)
+
+    def finetune(self, state: str, out: Path) -> None:
+        from unlearn_train import training
+        from unlearn_train.models import load_model, save_model
+
+        sets = self._rows()
+        rows = [row for name in self.taught(state) for row in sets.select(name, self.experiment.tasks)]
+        rows += self._known(sets) if self.experiment.rehearse else []
+        model, processor = load_model(self.folder / "models/pretrained", dtype=self.experiment.model.dtype)
+        training.finetune(model, processor, rows, self._training(state, self.experiment.finetune), quiet=self.quiet)
+        save_model(model, processor, out)
+
+    def forget(self, state: str, out: Path) -> None:
+        from unlearn_train import training
+        from unlearn_train.models import load_model, save_model
+
+        chosen, sets = self.experiment, self._rows()
+        forget, retain = (sets.select(name, chosen.tasks) for name in (chosen.forget, chosen.retain))
+        model, processor = load_model(self.folder / "models/target", dtype=chosen.model.dtype)
+        schedule = self._training(state, chosen.unlearning(state))
+        training.forget(model, processor, chosen.method(state), forget, retain, schedule, quiet=self.quiet)
+        save_model(model, processor, out)
+
+    def evaluate(self, state: str, out: Path) -> None:
+        from unlearn_metrics.scoring import collect_evidence
+
+        from unlearn_train.models import load_model
+
+        model, processor = load_model(self.folder / "models" / state, dtype=self.experiment.model.dtype)
+        asked = self.experiment.evaluate
+        evidence = collect_evidence(
+            model,
+            processor,
+            asked_sets(self.experiment, self._rows()),
+            max_new_tokens=asked.max_new_tokens,
+            token_budget=asked.batch_tokens,
+            progress=not self.quiet,
+        )
+        evidence.write(out)
+
+    def _rows(self) -> RowSets:
+        return RowSets.read(self.folder / "data")
+
+    def _known(self, sets: RowSets) -> list[Row]:
+        """What an embedded model learns before it meets the subjects."""
+        names = ["pretrain"] if "pretrain" in sets.sets else [name for name in REAL_SETS if name in sets.sets]
+        return [row for name in names for row in sets.select(name, self.experiment.tasks)]
+
+    def _tiny(self, sets: RowSets) -> tuple[Any, Any]:
+        from unlearn_train.tiny import tiny_llama, tiny_llava
+
+        texts = [text for column in ("question", "answer") for text in sets.rows[column]]
+        make = tiny_llava if sets.has_images else tiny_llama
+        return make(texts, self.experiment.model.tiny, seed=self.experiment.seed_for("pretrained"))
+
+    def _training(self, state: str, schedule: TrainOptions) -> TrainOptions:
+        return dataclasses.replace(schedule, seed=self.experiment.seed_for(state))
+
+
+def asked_sets(experiment: Experiment, sets: RowSets) -> Mapping[str, Sequence[Row]]:
+    """Return the rows that every model is asked, by the evidence's names of the sets."""
+    names = {
+        "forget": experiment.forget,
+        "retain": experiment.retain,
+        **{name: name for name in ("holdout", *REAL_SETS) if name in sets.sets},
+    }
+    chosen = {}
+    for shown, name in names.items():
+        rows = sets.select(name, {*experiment.tasks, "mcq"})
+        chosen[shown] = rows if shown == "forget" else sample_rows(rows, experiment.evaluate.rows, seed=experiment.seed)
+    return chosen
