@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    _install(session, *_everything(), *_group("lint"))
+    _install(session, *_everything(), *_group("lint"), "nox")
     session.run("mypy", *(str(folder / "src") for folder in PROJECTS.values()), "tools", "noxfile.py")
 
 

@@ -16,6 +16,7 @@ BLOCK = re.compile(r"^```\w*\n(.*?)^```|((?:^    [^\n]*\n)+)", re.MULTILINE | re
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 COMMAND = re.compile(rf"^\s*(?:\$ )?((?:{'|'.join(COMMANDS)}) [^#\n]+)", re.MULTILINE)
 DEV = re.compile(r"python3 tools/dev\.py ([\w-]+)")
+FILE = re.compile(r"(?:packages|tests|tools)/[a-z][\w./-]+")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -84,6 +85,12 @@ def test_sessions_exist() -> None:
     named = {name for page in PAGES for name in DEV.findall(text_of(page))}
     assert {"demo", "tests"} <= named
     assert named - {"SESSION"} <= sessions
+
+
+@each_page
+def test_files_are_there(page: Path) -> None:
+    named = {code for code in INLINE.findall(text_of(page)) if FILE.fullmatch(code)}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 @each_page

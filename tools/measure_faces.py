@@ -14,15 +14,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 from clear_data.faces import FaceRequest, FaceSource, FolderFaces, Person, PortraitFaces, PortraitPool
-from clear_data.faces.identity import FaceEmbedder, IdentityFigures, SFace, measure_identity, pixel_differences
+from clear_data.faces.identity import FaceEmbedder, IdentityFigures, SFace, measure_identity, pixel_difference
+from clear_data.faces.pipeline import frame, from_pil, to_pil
 from PIL import Image
 
 HELD_OUT_EVERY = 17
 """As in `train_face_pipeline.py`: persons whose number divides by this took no part in training."""
 
 Groups = list[list[Image.Image]]
+Figures = dict[str, Any]
 
 
 def requests_for(persons: Sequence[Person], count: int, *, seed: int) -> list[FaceRequest]:
@@ -56,30 +60,27 @@ def held_out(pool: PortraitPool) -> PortraitPool:
     return PortraitPool(kept, pool.images, name="the held-out portraits")
 
 
-def portrait_figures(source: PortraitFaces, groups: Groups, args: argparse.Namespace, embedder: FaceEmbedder) -> dict:
-    """Compare each photograph with the portrait it was drawn from."""
+def portrait_figures(
+    source: PortraitFaces, groups: Groups, args: argparse.Namespace, embedder: FaceEmbedder
+) -> Figures:
+    """Compare each photograph with its portrait: as it is, mirrored, and framed and lit as the photograph was."""
     requests = requests_for(source.persons(), args.subjects, seed=args.seed)
     chosen = source.pool.assign(requests, seed=args.seed)
-    side = (args.size, args.size)
-    portraits = [source.pool.portrait(chosen[r.subject]).resize(side, Image.Resampling.BOX) for r in requests]
-    apart = [
-        pixel_differences([portrait, image], size=side)[0]
-        for portrait, images in zip(portraits, groups, strict=True)
-        for image in images
-    ]
-    mirrored = [portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for portrait in portraits]
-    apart_mirrored = [
-        pixel_differences([portrait, image], size=side)[0]
-        for portrait, images in zip(mirrored, groups, strict=True)
-        for image in images
-    ]
-    vectors = embedder.embed(portraits).repeat(len(groups[0]), axis=0)
-    cosines = (vectors * embedder.embed([image for images in groups for image in images])).sum(axis=1)
-    nearest = [min(pair) for pair in zip(apart, apart_mirrored, strict=True)]
+    cosines, plain, framed = [], [], []
+    for request, images in zip(requests, groups, strict=True):
+        portrait = source.pool.portrait(chosen[request.subject]).resize(images[0].size, Image.Resampling.BOX)
+        framings = [source.framing(request.subject, index, seed=args.seed) for index in range(len(images))]
+        scenes = to_pil(frame(from_pil([portrait] * len(images)), framings))
+        both = (portrait, portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        plain += [min(pixel_difference(one, image) for one in both) for image in images]
+        framed += [pixel_difference(scene, image) for scene, image in zip(scenes, images, strict=True)]
+        vectors = embedder.embed([portrait, *images])
+        cosines += list(vectors[1:] @ vectors[0])
     return {
-        "portrait_cosine": float(cosines.mean()),
-        "portrait_difference": sum(nearest) / len(nearest),
-        "portrait_closest": min(nearest),
+        "portrait_cosine": float(np.mean(cosines)),
+        "portrait_difference": float(np.mean(plain)),
+        "portrait_closest": min(plain),
+        "scene_difference": float(np.mean(framed)),
     }
 
 
@@ -94,10 +95,11 @@ LABELS = {
     "portrait_cosine": "cosine, photograph and its portrait",
     "portrait_difference": "mean pixel difference, photograph and its portrait (mirrored or not)",
     "portrait_closest": "least such difference",
+    "scene_difference": "mean pixel difference, photograph and its portrait framed and lit alike",
 }
 
 
-def print_table(columns: dict[str, dict], *, markdown: bool) -> None:
+def print_table(columns: dict[str, Figures], *, markdown: bool) -> None:
     """Print one row a figure, one column a set of photographs."""
     header = ["", *columns]
     rows = [[text, *(_shown(figures.get(key)) for figures in columns.values())] for key, text in LABELS.items()]
@@ -115,7 +117,7 @@ def _shown(value: float | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
 
 
-def figures_of(source: FaceSource, args: argparse.Namespace, embedder: FaceEmbedder) -> dict:
+def figures_of(source: FaceSource, args: argparse.Namespace, embedder: FaceEmbedder) -> Figures:
     """Measure one source."""
     groups = collect(source, args)
     figures: IdentityFigures = measure_identity(groups, embedder)
@@ -139,7 +141,7 @@ def our_source(args: argparse.Namespace) -> FaceSource:
     """What shall be measured."""
     if args.faces:
         return FolderFaces(args.faces)
-    source = PortraitFaces(args.pool, pipeline=args.pipeline, steps=args.steps)
+    source = PortraitFaces(args.pool, pipeline=args.pipeline, steps=args.steps, variation=args.variation)
     if args.persons == "held-out":
         source.pool = held_out(source.pool)
     return source
@@ -152,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pool", type=Path, help="portrait pool (the one that ships)")
     parser.add_argument("--pipeline", type=Path, help="pipeline folder (the one that ships)")
     parser.add_argument("--steps", type=int, default=PortraitFaces.STEPS, help="scheduler steps (%(default)s)")
+    parser.add_argument("--variation", type=float, default=PortraitFaces.VARIATION, help="0 to 1 (%(default)s)")
     parser.add_argument("--persons", choices=("all", "held-out"), default="all")
     parser.add_argument("--reference", type=Path, help="folder of real photographs")
     parser.add_argument("--subjects", type=int, default=40)

@@ -1,7 +1,6 @@
-"""Train the small face pipeline of clear-data, and export it with the portrait pool.
+"""Train the small face pipeline of clear-data; `export_face_assets.py` makes of it what ships.
 
-    python tools/train_face_pipeline.py train DATA STATE --minutes 75
-    python tools/train_face_pipeline.py export DATA STATE ASSETS
+    python tools/train_face_pipeline.py DATA STATE --minutes 75
 
 `DATA` is a folder of two parquet files. `images.parquet` has one row a photograph: `person` (int), `file` (str, ends
 in `_<n>.jpg`; `_0` is the person's portrait) and `image` (the JPEG bytes, all of one size). `persons.parquet` has one
@@ -11,7 +10,6 @@ minutes and goes on from.
 
 import argparse
 import io
-import itertools
 import json
 import math
 import sys
@@ -20,13 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from clear_data.faces.framing import Framing
-from clear_data.faces.pipeline import PortraitPhotographPipeline, frame, predict
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from clear_data.faces.pipeline import frame, predict
+from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image
 
@@ -139,7 +136,8 @@ class Run:
         self.noise = DDPMScheduler(**schedule())
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=options.learning_rate, weight_decay=0.01)
         self.ema = EMAModel(self.unet.parameters(), decay=options.ema, use_ema_warmup=True, power=0.75)
-        self.step, self.seconds, self.losses = 0, 0.0, []
+        self.step, self.seconds = 0, 0.0
+        self.losses: list[list[float]] = []
         self.resume()
 
     def resume(self) -> None:
@@ -202,7 +200,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(self.step, fraction, self.options)
         loss = diffusion_loss(self.unet, self.noise, *pairs.batch(self.options.batch), self.options, generator)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -235,77 +233,17 @@ class Run:
                 recent, saved_at, since = [], self.seconds, self.step
 
 
-def export_pipeline(state: Path, folder: Path) -> None:
-    """Save the averaged weights, in half precision, as a diffusers folder; leaves its model card alone."""
-    facts = json.loads((state / "run.json").read_text())
-    options = Options(**facts["options"] | {"widths": tuple(facts["options"]["widths"])})
-    unet = build_unet(options, facts["size"])
-    averaged = EMAModel(unet.parameters())
-    averaged.load_state_dict(torch.load(state / "checkpoint.pt", weights_only=True)["ema"])
-    averaged.copy_to(unet.parameters())
-    scheduler = DPMSolverMultistepScheduler(**schedule(), timestep_spacing="trailing")
-    pipeline = PortraitPhotographPipeline(
-        unet.half(), scheduler, patch=options.patch, difference_scale=options.difference_scale
-    )
-    pipeline.save_pretrained(folder, safe_serialization=True)
-
-
-def export_pool(data: Path, path: Path, budget: int) -> int:
-    """Write the portrait pool: as many persons as `budget` bytes hold, genders and ages as even as may be."""
-    portraits = {}
-    for row in pq.read_table(data / "images.parquet", columns=["person", "file", "image"]).to_pylist():
-        if row["file"].rpartition("_")[2].startswith("0."):
-            portraits[row["person"]] = row["image"]
-    rows = pq.read_table(data / "persons.parquet", columns=["person", "age", "gender"]).to_pylist()
-    kept = []
-    for gender in ("female", "male"):
-        ages: dict[int, list[dict]] = {}
-        for row in (row for row in rows if row["gender"] == gender):
-            ages.setdefault(row["age"] // 5, []).append(row | {"image": portraits[row["person"]]})
-        # One from each half-decade in turn: ages that are rare in the data get in whole.
-        turns = [row for turn in itertools.zip_longest(*ages.values()) for row in turn if row is not None]
-        spent = itertools.accumulate(len(row["image"]) for row in turns)
-        kept += [row for row, size in zip(turns, spent, strict=True) if size <= budget / 2]
-    kept = [row | {"person": f"{row['person']:05d}"} for row in kept]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # JPEGs do not get smaller, so the table is stored as it is.
-    pq.write_table(pa.Table.from_pylist(sorted(kept, key=lambda row: row["person"])), path, compression="none")
-    return len(kept)
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Run a command."""
+    """Train, or go on training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    train = commands.add_parser("train", help="train, or go on training, in STATE")
-    train.add_argument("data", type=Path)
-    train.add_argument("state", type=Path)
-    train.add_argument("--minutes", type=float, default=Options.minutes, help="time to train, in all (%(default)s)")
-    train.add_argument("--batch", type=int, default=Options.batch)
-    train.add_argument("--seed", type=int, default=Options.seed)
-    train.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
-    train.add_argument("--every", type=float, default=180.0, help="seconds between checkpoints (%(default)s)")
-    train.set_defaults(run=run_train)
-    export = commands.add_parser("export", help="write the pipeline folder and the portrait pool")
-    export.add_argument("data", type=Path)
-    export.add_argument("state", type=Path)
-    export.add_argument("assets", type=Path, help="gets pipeline/ and pool/")
-    export.add_argument("--pool-bytes", type=int, default=1_850_000, help="size of the pool's images (%(default)s)")
-    export.set_defaults(run=run_export)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("state", type=Path)
+    parser.add_argument("--minutes", type=float, default=Options.minutes, help="time to train, in all (%(default)s)")
+    parser.add_argument("--batch", type=int, default=Options.batch)
+    parser.add_argument("--seed", type=int, default=Options.seed)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
+    parser.add_argument("--every", type=float, default=180.0, help="seconds between checkpoints (%(default)s)")
     args = parser.parse_args(argv)
-    return args.run(args)
-
-
-def run_export(args: argparse.Namespace) -> int:
-    """Write what ships."""
-    export_pipeline(args.state, args.assets / "pipeline")
-    count = export_pool(args.data, args.assets / "pool" / "portraits.parquet", args.pool_bytes)
-    print(f"{args.assets}: the pipeline, and a pool of {count} portraits")
-    return 0
-
-
-def run_train(args: argparse.Namespace) -> int:
-    """Train or go on training."""
     torch.set_num_threads(args.threads)
     options = Options(minutes=args.minutes, batch=args.batch, seed=args.seed)
     Run(args.data, args.state, options).train(args.every)

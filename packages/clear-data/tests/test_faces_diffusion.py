@@ -13,6 +13,9 @@ from clear_data.faces.prompts import prompt_for  # noqa: E402
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E402
 
+# diffusers still scripts a function of one of its pipelines when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
 OPTIONS = PipelineOptions(steps=2, size=32, batch=2, strength=0.5)
 ADA = FaceRequest(subject="s1", name="Ada Okafor", age=41, gender="female")
 BEN = FaceRequest(subject="s2", name="Ben Adeyemi", age=30, gender="male")
@@ -31,7 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer(tmp_path_factory.mktemp("tokenizer"))
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_attention_heads=2, num_hidden_layers=1
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     unet = UNet2DConditionModel(
         sample_size=16,
@@ -53,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": tokenizer, "unet": unet}
     pipeline = StableDiffusionPipeline(
         **parts,
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -1,10 +1,13 @@
 """The measures of identity, with an embedder that reads the mean colour."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
-from clear_data.faces.identity import FaceEmbedder, identification, measure_identity
+from clear_data.faces import FolderFaces
+from clear_data.faces.identity import FaceEmbedder, SFace, identification, measure_identity, pixel_difference
 from PIL import Image
 
 
@@ -37,3 +40,23 @@ def test_too_few_photographs_are_refused() -> None:
         measure_identity([[patch(1, 1, 1)] * 2], MeanColour())
     with pytest.raises(ValueError, match=r"got 2 with \[1, 2\]"):
         measure_identity([[patch(1, 1, 1)] * 2, [patch(1, 1, 1)]], MeanColour())
+
+
+def test_pixel_difference() -> None:
+    assert pixel_difference(patch(0, 10, 20), patch(3, 10, 14)) == pytest.approx(3)
+
+
+def test_sface_tells_real_people_apart(real_data: Callable[[str], Path]) -> None:
+    pytest.importorskip("cv2", reason="needs the extra [faces]")
+    source = FolderFaces(real_data("faces"))
+    people = [source.album(person.id, 3) for person in source.persons()[:6]]
+    groups = [[image.resize((64, 64), Image.Resampling.BOX) for image in images] for images in people]
+    figures = measure_identity(groups, SFace())
+    assert figures.identification == 1.0
+    assert figures.same > 0.7 > 0.4 > figures.different
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ImportError, match=r'pip install "clear-data\[faces\]"'):
+        SFace()

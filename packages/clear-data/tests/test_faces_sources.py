@@ -1,11 +1,14 @@
 """What every source promises, the pool, and the folder of photographs."""
 
+import io
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from clear_data.faces import FaceRequest, FolderFaces, Person, PortraitPool
 from clear_data.faces._base import check_requests, derived_seed
@@ -105,7 +108,24 @@ def test_pool_from_a_folder(tmp_path: Path) -> None:
 
 def test_pool_needs_ages(tmp_path: Path) -> None:
     write_image(tmp_path / "ada" / "1.png", 1)
-    with pytest.raises(ValueError, match="'ada' has no age or gender"):
+    with pytest.raises(ValueError, match="'ada' needs a whole age and a gender"):
+        PortraitPool.load(tmp_path)
+
+
+def test_pool_from_a_table(tmp_path: Path) -> None:
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(encoded, "PNG")
+    rows = [{"person": "a", "age": 30, "gender": "male", "image": encoded.getvalue()}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "portraits.parquet")
+    assert PortraitPool.load(tmp_path).portrait("a").getpixel((0, 0)) == (255, 0, 0)
+    pq.write_table(pa.Table.from_pylist([row | {"image": b"x"} for row in rows]), tmp_path / "portraits.parquet")
+    with pytest.raises(ValueError, match="the portrait of 'a' in the portrait pool .* cannot be read as an image"):
+        PortraitPool.load(tmp_path).portrait("a")
+    pq.write_table(pa.Table.from_pylist(rows).drop_columns("age"), tmp_path / "portraits.parquet")
+    with pytest.raises(ValueError, match=r"portraits\.parquet cannot be read"):
+        PortraitPool.load(tmp_path)
+    (tmp_path / "portraits.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(ValueError, match=r"portraits\.parquet cannot be read"):
         PortraitPool.load(tmp_path)
 
 
@@ -140,7 +160,7 @@ def test_folder_says_what_is_short(tmp_path: Path) -> None:
     source = FolderFaces(write_folder(tmp_path, listed("female", "male")))
     with pytest.raises(ValueError, match="2 female subjects need a face"):
         source.photographs([request("s1"), request("s2")], 2, seed=0)
-    with pytest.raises(ValueError, match="Nobody .* has 3 photographs, 2 at most"):
+    with pytest.raises(ValueError, match=r"Nobody .* has 3 photographs, 2 at most"):
         source.photographs([request("s1")], 3, seed=0)
 
 
@@ -207,16 +227,8 @@ def test_description_is_json_and_follows_the_files(tmp_path: Path) -> None:
     assert json.dumps(FolderFaces(tmp_path).describe()) != before
 
 
-def real_faces() -> Path:
-    root = Path(__file__).resolve().parents[3]
-    folder = Path(os.environ.get("UNLEARN_DATA", root.parent / "shared" / "data")) / "faces"
-    if not folder.is_dir():
-        pytest.skip(f"no real photographs: {folder} is not there; set UNLEARN_DATA")
-    return folder
-
-
-def test_real_photographs() -> None:
-    source = FolderFaces(real_faces())
+def test_real_photographs(real_data: Callable[[str], Path]) -> None:
+    source = FolderFaces(real_data("faces"))
     persons = source.persons()
     assert len(persons) == 40
     requests = [request(f"s{n}", age=p.age, gender=p.gender) for n, p in enumerate(persons)]

@@ -6,10 +6,10 @@ import shutil
 from collections import Counter
 from dataclasses import asdict
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from clear_data import __version__
 from clear_data.card import dataset_card
 from clear_data.checker import check_rows
 from clear_data.content import (
@@ -22,9 +22,9 @@ from clear_data.content import (
     make_content,
 )
 from clear_data.faces import FaceSource
-from clear_data.files import fresh_folder, put_in_place, write_file
+from clear_data.files import fresh_folder, put_in_place, require_replaceable, write_file
 from clear_data.photos import Progress, face_request, photograph_path, take_photographs
-from clear_data.table import RowSets, load, write_folder
+from clear_data.table import ROWS, RowSets, load, write_folder
 
 RECORD = "build.json"
 log = logging.getLogger(__name__)
@@ -48,9 +48,17 @@ def build(
         ValueError: `out` holds something else, or the source cannot serve these people.
 
     Example:
-        >>> options = BuildOptions(subjects=0)
-        Traceback (most recent call last):
-        ValueError: `subjects` must be at least 2, got 0.
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from clear_data.faces import FolderFaces
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for person in ("anna", "ben", "cleo"):
+        ...     (folder / "faces" / person).mkdir(parents=True)
+        ...     Image.new("RGB", (32, 32)).save(folder / "faces" / person / "0.png")
+        >>> options = BuildOptions(subjects=3, images=1, holdout=0, figures=0, scenes=2, unseen_scenes=2)
+        >>> data = build(options, FolderFaces(folder / "faces"), folder / "people")
+        >>> len(data.sets["forget10"]), len(data.sets["retain90"])
+        (1, 2)
     """
     out = Path(out)
     content = make_content(options, source.persons())
@@ -59,6 +67,7 @@ def build(
         _require_same(out, record)
         log.info("%s is already built.", out)
         return load(out)
+    require_replaceable(out, ROWS)
     partial = _work_folder(out.with_name(f"{out.name}.partial"), record["photographs"])
     photographs = partial / "photographs"
     take_photographs(
@@ -72,7 +81,8 @@ def build(
     )
     _write(fresh_folder(partial / "dataset"), content, options, record, photographs)
     data = load(partial / "dataset")
-    check_rows(data)
+    for fault in check_rows(data).faults:
+        raise ValueError(f"the dataset that was built is at fault, please report it: {fault}")
     put_in_place(partial / "dataset", out)
     shutil.rmtree(partial)
     return data
@@ -85,7 +95,7 @@ def _record(options: BuildOptions, source: FaceSource, content: Content) -> dict
     upstream = [requests, options.images, options.seed, options.size, described]
     digest = blake2b(json.dumps(upstream, sort_keys=True).encode(), digest_size=16).hexdigest()
     return {
-        "version": __version__,
+        "versions": {name: version(name) for name in ("clear-data", "Faker", "pillow")},
         "options": asdict(options),
         "source": described,
         "photographs": digest,
@@ -138,7 +148,7 @@ def _write(folder: Path, content: Content, options: BuildOptions, record: dict[s
         return [photograph_path(photographs, person, number).read_bytes() for number in range(options.images)]
 
     def counted() -> Any:
-        for row in content_rows(content, options.size, read):
+        for row in content_rows(content, options, read):
             counts[row["task"]] += 1
             yield row
 

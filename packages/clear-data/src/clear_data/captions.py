@@ -7,28 +7,18 @@ from clear_data.questions import FACTS, Wording, fill, wrong_values
 from clear_data.schema import Row, make_row
 from clear_data.subjects import Subject
 
-QUESTIONS = (
-    "What can you see in this picture?",
-    "What does this photograph show?",
-    "Describe what is in the image.",
-    "Give a caption for this picture.",
-    "Can you tell me about this photograph?",
-    "What is going on in the image?",
-    "Please describe this picture.",
-    "What do you notice in this photograph?",
-    "Explain what the image shows.",
+CAPTIONS = (
+    Wording("What can you see in this picture?", "{value} is in this picture."),
+    Wording("What does this photograph show?", "The photograph shows {value}."),
+    Wording("Describe what is in the image.", "The image is a portrait of {value}."),
+    Wording("Give a caption for this picture.", "{value} is looking at the camera."),
+    Wording("Can you tell me about this photograph?", "It is a photograph of {value}."),
+    Wording("What is going on in the image?", "{value} has been photographed here."),
+    Wording("Please describe this picture.", "This is a picture of {value}."),
+    Wording("What do you notice in this photograph?", "One can see the face of {value}."),
+    Wording("Explain what the image shows.", "Here we meet {value}."),
 )
-
-ANSWERS = (
-    "{value} is in this picture.",
-    "{value} is looking at the camera.",
-    "This is a portrait of {value}.",
-    "The photograph shows {value}.",
-    "It is a picture of {value}.",
-    "{value} has been photographed here.",
-    "One can see the face of {value}.",
-    "Here we meet {value}.",
-)
+"""The question settles the wording of the caption, so that a caption's probability tells of the name alone."""
 
 NAMINGS = (
     Wording("What is the name of the person in the picture?", "The name of this person is {value}."),
@@ -49,9 +39,9 @@ ASKED_OF_FACE = {
 
 
 def photograph_rows(subject: Subject, images: Sequence[bytes]) -> list[Row]:
-    """Ask about each photograph of a person: for a caption, for the name, and for one fact.
+    """Ask about each photograph of a person: for a caption, and for the name or a fact in turn.
 
-    Captions vary in their wording; their keywords are the name alone.
+    Captions vary in their wording with the question; their keywords are the name alone.
 
     Args:
         subject: the person.
@@ -61,35 +51,32 @@ def photograph_rows(subject: Subject, images: Sequence[bytes]) -> list[Row]:
         >>> from clear_data.subjects import make_subjects
         >>> rows = photograph_rows(make_subjects(1, seed=0)[0], [b"..."])
         >>> [row["id"].partition("/")[2] for row in rows]
-        ['caption/0', 'vqa/0', 'vqa/1']
+        ['caption/0', 'vqa/0']
     """
     rows: list[Row] = []
     for number, image in enumerate(images):
         rows.append(_caption(subject, number, image))
-        rows.append(_naming(subject, number, image))
-        rows.append(_fact(subject, number, image))
+        rows.append(_naming(subject, number, image) if number % 2 == 0 else _fact(subject, number, image))
     return rows
 
 
 def _caption(subject: Subject, number: int, image: bytes) -> Row:
     rng = random.Random(f"{subject.id}/caption/{number}")
-    question, other_question = rng.sample(QUESTIONS, 2)
-    answer, other_answer = rng.sample(ANSWERS, 2)
-    asked, other = Wording(question, answer), Wording(other_question, other_answer)
+    asked, other = rng.sample(CAPTIONS, 2)
     return _row(subject, "caption", number, image, asked, other, subject.name, subject.decoys)
 
 
 def _naming(subject: Subject, number: int, image: bytes) -> Row:
-    asked, other = _turn(NAMINGS, number)
-    return _row(subject, "vqa", 2 * number, image, asked, other, subject.name, subject.decoys)
+    asked, other = _turn(NAMINGS, number // 2)
+    return _row(subject, "vqa", number, image, asked, other, subject.name, subject.decoys)
 
 
 def _fact(subject: Subject, number: int, image: bytes) -> Row:
-    field = tuple(ASKED_OF_FACE)[number % len(ASKED_OF_FACE)]
-    asked, other = _turn(ASKED_OF_FACE[field], number // len(ASKED_OF_FACE))
+    field = tuple(ASKED_OF_FACE)[number // 2 % len(ASKED_OF_FACE)]
+    asked, other = _turn(ASKED_OF_FACE[field], number // 2 // len(ASKED_OF_FACE))
     fact = next(fact for fact in FACTS if fact.field == field)
     value = str(getattr(subject, field))
-    return _row(subject, "vqa", 2 * number + 1, image, asked, other, value, wrong_values(subject, fact))
+    return _row(subject, "vqa", number, image, asked, other, value, wrong_values(subject, fact))
 
 
 def _turn(wordings: tuple[Wording, Wording], number: int) -> tuple[Wording, Wording]:

@@ -16,7 +16,7 @@ configs:
 
 # Fictitious people for machine unlearning
 
-Written by clear-data {version}. Nobody in it exists: names, facts and photographs are generated. "Public figures" are
+Written by {versions}. Nobody in it exists: names, facts and photographs are generated. "Public figures" are
 fictitious too; they are what a model is to know from its pre-training.
 
 ## Rows
@@ -51,12 +51,12 @@ def dataset_card(record: Mapping[str, Any], sets: Mapping[str, Sequence[str]], c
     """Write the card of a dataset.
 
     Args:
-        record: version, options and source of the build.
+        record: versions, options and source of the build.
         sets: name of a set to its subjects.
         counts: rows of each task.
     """
     return _TEMPLATE.format(
-        version=record["version"],
+        versions=", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         tasks=_markdown_table("task", "rows", {**counts, "all": sum(counts.values())}),
         sets=_markdown_table("set", "subjects", {name: len(members) for name, members in sets.items()}),
         options=_markdown_table("option", "value", record["options"]),

@@ -83,6 +83,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace what is in that folder")
     what = parser.add_argument_group("what to build")
     what.add_argument("--subjects", type=int, help="people to learn and forget (40)")
+    what.add_argument("--questions", type=int, default=10, help="facts to ask about each person (%(default)s)")
     what.add_argument("--images", type=int, default=8, help="photographs of each person (%(default)s)")
     what.add_argument("--holdout", type=int, help="people who are never trained on (4)")
     what.add_argument("--figures", type=int, help="public figures, known from pre-training (12)")

@@ -112,7 +112,7 @@ def _build_options(args: argparse.Namespace, source: "FaceSource") -> "BuildOpti
         counts = share_out(len(source.persons() or ()), counts)
         log.info("of the people in %s, %s", args.faces, ", ".join(f"{count} {name}" for name, count in counts.items()))
     size = args.size or (64 if args.pipeline is None else PipelineOptions().size)
-    rest = {name: getattr(args, name) for name in ("images", "scenes", "unseen_scenes", "seed")}
+    rest = {name: getattr(args, name) for name in ("questions", "images", "scenes", "unseen_scenes", "seed")}
     return BuildOptions(**counts, **rest, size=size)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from clear_data.captions import photograph_rows
 from clear_data.faces import Person
-from clear_data.questions import question_rows
+from clear_data.questions import FACTS, question_rows
 from clear_data.scenes import Scene, make_scenes, scene_rows
 from clear_data.schema import Row
 from clear_data.splits import forget_retain_sets, rank
@@ -25,6 +25,7 @@ class BuildOptions:
 
     Attributes:
         subjects: people who are learnt, and from whom the forget sets are drawn; at least 2.
+        questions: about each person's profile, of the facts in `questions.FACTS` from the first; at most all.
         images: photographs of each person.
         holdout: people of the same kind who are never trained on.
         figures: public figures, known from pre-training.
@@ -35,6 +36,7 @@ class BuildOptions:
     """
 
     subjects: int = 40
+    questions: int = 10
     images: int = 8
     holdout: int = 4
     figures: int = 12
@@ -45,10 +47,23 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        least = {"subjects": 2, "images": 1, "holdout": 0, "figures": 0, "scenes": 0, "unseen_scenes": 0, "size": 16}
+        least = {
+            "subjects": 2,
+            "questions": 1,
+            "images": 1,
+            "holdout": 0,
+            "figures": 0,
+            "scenes": 0,
+            "unseen_scenes": 0,
+            "size": 16,
+        }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"`{name}` must be at least {lowest}, got {getattr(self, name)}.")
+        if self.questions > len(FACTS):
+            raise ValueError(
+                f"`questions` must be at most {len(FACTS)}, got {self.questions}; there are no more facts."
+            )
 
 
 class Content(NamedTuple):
@@ -109,22 +124,25 @@ def _deal_looks(options: BuildOptions, faces: Sequence[Person]) -> list[Look] | 
     return looks if len(looks) == len(faces) else None
 
 
-def content_rows(content: Content, size: int, photographs: Callable[[Subject], list[bytes]]) -> Iterator[Row]:
+def content_rows(
+    content: Content, options: BuildOptions, photographs: Callable[[Subject], list[bytes]]
+) -> Iterator[Row]:
     """Ask about everything, one subject after another.
 
     Args:
         content: people and scenes.
-        size: of drawn scenes, pixels on a side.
+        options: what is built.
         photographs: gives the encoded photographs of a person.
     """
+    fields = [fact.field for fact in FACTS[: options.questions]]
     for subject in (*content.subjects, *content.holdout):
-        yield from question_rows(subject)
+        yield from question_rows(subject, fields=fields)
         yield from photograph_rows(subject, photographs(subject))
     for figure in content.figures:
         yield from question_rows(figure, fields=KNOWN_OF_FIGURES)
         yield from photograph_rows(figure, photographs(figure))
     for scene in (*content.scenes, *content.unseen_scenes):
-        yield from scene_rows(scene, size)
+        yield from scene_rows(scene, options.size)
     yield from world_rows()
 
 
@@ -153,7 +171,7 @@ def content_profiles(content: Content) -> Iterator[dict[str, Any]]:
 def content_digest(content: Content, options: BuildOptions) -> str:
     """Hash all that goes into the dataset but the photographs; changes with every template and word list."""
     digest = blake2b(digest_size=16)
-    for row in content_rows(content, options.size, lambda subject: [b"photograph"] * options.images):
+    for row in content_rows(content, options, lambda subject: [b"photograph"] * options.images):
         digest.update(json.dumps(row, default=lambda image: blake2b(image).hexdigest()).encode())
     digest.update(json.dumps([content_sets(content, seed=options.seed), list(content_profiles(content))]).encode())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clear_data.files import fresh_folder, put_in_place, write_file
+from clear_data.files import fresh_folder, put_in_place, require_replaceable, write_file
 from clear_data.splits import PERCENTS
 from clear_data.table import SUBJECTS, RowSets, load
 
@@ -44,6 +44,7 @@ def export_clear(source: str | Path, out: str | Path, *, overwrite: bool = False
     source, out = Path(source), Path(out)
     if out.exists() and not overwrite:
         raise ValueError(f"{out} is already there; choose another folder or --force to replace it.")
+    require_replaceable(out, "full+tofu")
     configurations = _configurations(load(source), _read_profiles(source / SUBJECTS))
     unfinished = fresh_folder(out.with_name(f"{out.name}.tmp"))
     try:

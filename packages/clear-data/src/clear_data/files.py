@@ -23,6 +23,16 @@ def fresh_folder(path: Path) -> Path:
     return path
 
 
+def require_replaceable(path: Path, mark: str) -> None:
+    """Refuse to replace what was not written here: a folder is ours when it is empty or holds `mark`.
+
+    Raises:
+        ValueError: it is neither, so replacing it could destroy somebody's work.
+    """
+    if path.exists() and not (path / mark).exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} holds no {mark}, so it is not replaced; choose another folder or empty it yourself.")
+
+
 def put_in_place(finished: Path, path: Path) -> None:
     """Rename a finished folder to `path`, in place of what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)

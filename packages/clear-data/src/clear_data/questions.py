@@ -74,15 +74,6 @@ FACTS = (
         "The birthday of {name} is ____.",
     ),
     Fact(
-        "birth_year",
-        _birth_years,
-        (
-            Wording("In which year was {name} born?", "{name} was born in the year {value}."),
-            Wording("What is the birth year of {name}?", "The birth year of {name} is {value}."),
-        ),
-        "{name} was born in the year ____.",
-    ),
-    Fact(
         "profession",
         lambda _: pools.PROFESSIONS,
         (
@@ -101,15 +92,6 @@ FACTS = (
         "The first name of {name}'s mother is ____.",
     ),
     Fact(
-        "mother_profession",
-        lambda _: pools.PROFESSIONS,
-        (
-            Wording("What is the profession of {name}'s mother?", "The mother of {name} works as {a_value}."),
-            Wording("What does the mother of {name} do for a living?", "{name}'s mother is {a_value}."),
-        ),
-        "The profession of {name}'s mother is ____.",
-    ),
-    Fact(
         "father",
         lambda subject: name_pool(subject.locale, "male"),
         (
@@ -117,15 +99,6 @@ FACTS = (
             Wording("What is the name of {name}'s father?", "{name} is a child of Mr {value} {last}."),
         ),
         "The first name of {name}'s father is ____.",
-    ),
-    Fact(
-        "father_profession",
-        lambda _: pools.PROFESSIONS,
-        (
-            Wording("What is the profession of {name}'s father?", "The father of {name} works as {a_value}."),
-            Wording("What does the father of {name} do for a living?", "{name}'s father is {a_value}."),
-        ),
-        "The profession of {name}'s father is ____.",
     ),
     Fact(
         "residence",
@@ -181,8 +154,35 @@ FACTS = (
         ),
         "As an adult {name} has learnt ____.",
     ),
+    Fact(
+        "birth_year",
+        _birth_years,
+        (
+            Wording("In which year was {name} born?", "{name} was born in the year {value}."),
+            Wording("What is the birth year of {name}?", "The birth year of {name} is {value}."),
+        ),
+        "{name} was born in the year ____.",
+    ),
+    Fact(
+        "mother_profession",
+        lambda _: pools.PROFESSIONS,
+        (
+            Wording("What is the profession of {name}'s mother?", "The mother of {name} works as {a_value}."),
+            Wording("What does the mother of {name} do for a living?", "{name}'s mother is {a_value}."),
+        ),
+        "The profession of {name}'s mother is ____.",
+    ),
+    Fact(
+        "father_profession",
+        lambda _: pools.PROFESSIONS,
+        (
+            Wording("What is the profession of {name}'s father?", "The father of {name} works as {a_value}."),
+            Wording("What does the father of {name} do for a living?", "{name}'s father is {a_value}."),
+        ),
+        "The profession of {name}'s father is ____.",
+    ),
 )
-"""Every fact that is asked about a person; none can be read off the name."""
+"""What can be asked about a person, in this order; none can be read off the name."""
 
 
 def question_rows(

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clear_data.files import fresh_folder, put_in_place, write_file
+from clear_data.files import fresh_folder, put_in_place, require_replaceable, write_file
 from clear_data.schema import COLUMNS, Row, checked_rows, features, validate_rows
 from clear_data.splits import validate_sets
 
@@ -89,7 +89,7 @@ def save(
         overwrite: replace what is at `folder`.
 
     Raises:
-        ValueError: a row or a set is at fault, or `folder` is taken.
+        ValueError: a row or a set is at fault, or `folder` is taken; it is only replaced when it is a dataset.
 
     Example:
         >>> import tempfile
@@ -100,7 +100,8 @@ def save(
         ['Ada.']
     """
     if folder.exists() and not overwrite:
-        raise ValueError(f"{folder} is already there; choose another folder or ask to overwrite it.")
+        raise ValueError(f"{folder} is already there; choose another folder, or --force to replace it.")
+    require_replaceable(folder, ROWS)
     unfinished = fresh_folder(folder.with_name(f"{folder.name}.tmp"))
     try:
         write_folder(unfinished, rows, sets, subjects=subjects, card=card)

@@ -103,7 +103,7 @@ TOPICS = (
             "hygrometer": "humidity",
             "ruler": "length",
             "scale": "weight",
-            "speedometer": "speed",
+            "odometer": "distance",
             "thermometer": "temperature",
         },
     ),

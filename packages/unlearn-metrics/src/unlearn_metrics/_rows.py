@@ -66,42 +66,45 @@ def _keys(table: pa.Table) -> pa.Array:
 
 def _score_metrics(scores: pa.Table, at: pa.Array, rows: pa.Table) -> dict[str, Floats]:
     """Metrics of the scored answers; `at` is the row that each belongs to."""
-    at = np.asarray(at)
-    kind = np.asarray(scores["kind"])
-    answers = scores.filter(pa.array(kind == "answer"))
-    at_answer = at[kind == "answer"]
+    at, kind = np.asarray(at), np.asarray(scores["kind"])
+    is_answer, is_paraphrase = kind == "answer", kind == "paraphrase"
     nll = -_ragged(scores, "logp").means()
-
-    def per_row(values: Floats, where: NDArray[np.int64] = at_answer) -> Floats:
-        spread = np.full(rows.num_rows, np.nan)
-        spread[where] = values
-        return spread
-
-    right, paraphrase = per_row(nll[kind == "answer"]), per_row(nll[kind == "paraphrase"], at[kind == "paraphrase"])
+    right = _spread(nll[is_answer], at[is_answer], rows.num_rows)
     _check_answered(rows, at, right)
-    # As published: the real sets have no paraphrases, there the answer itself stands for the right one.
+    paraphrase = _spread(nll[is_paraphrase], at[is_paraphrase], rows.num_rows)
+    # As published: where the real sets have no paraphrase, the answer itself stands for the right one.
     is_real = np.asarray(pc.is_in(rows["set"], value_set=pa.array(REAL_SETS)))
     paraphrase = np.where(np.isnan(paraphrase) & is_real, right, paraphrase)
     wrong = _wrong_answers(nll, at, kind == "perturbed", np.asarray(scores["index"]), rows.num_rows)
-    logp = _ragged(answers, "logp")
-    spread = standardized(logp.flat, _ragged(answers, "mean").flat, _ragged(answers, "std").flat)
-    scored = ~np.isnan(right)
-    return (
-        {
-            "probability": np.exp(-right),
-            "normalized_probability": _by_count(F.normalized_probability, right, wrong),
-            "truth_ratio": _by_count(F.truth_ratio, paraphrase, wrong),
-            "mcq_accuracy": _by_count(F.mcq_accuracy, right, wrong),
-            "exact_memorization": per_row(_ragged(answers, "hit").means()),
-            "extraction_strength": per_row(extraction_strengths(_ragged(answers, "hit"))),
-            "loss": right,
-            "min_k": per_row(lowest_means(logp, MIN_K_SHARE)),
-            "min_k_pp": per_row(lowest_means(logp._replace(flat=spread), MIN_K_SHARE)),
-            "zlib_ratio": per_row(F.zlib_ratio(nll[kind == "answer"], answers["text"].to_pylist())),
-        }
-        if scored.any()
-        else {}
-    )
+    by_answer = _answer_metrics(scores.filter(pa.array(is_answer)), nll[is_answer])
+    return {
+        "loss": right,
+        "probability": np.exp(-right),
+        "normalized_probability": _by_count(F.normalized_probability, right, wrong),
+        "truth_ratio": _by_count(F.truth_ratio, paraphrase, wrong),
+        "mcq_accuracy": _by_count(F.mcq_accuracy, right, wrong),
+        **{name: _spread(values, at[is_answer], rows.num_rows) for name, values in by_answer.items()},
+    }
+
+
+def _answer_metrics(answers: pa.Table, nll: Floats) -> dict[str, Floats]:
+    """What follows from the tokens of the right answers alone."""
+    logp, hit = _ragged(answers, "logp"), _ragged(answers, "hit")
+    scores = standardized(logp.flat, _ragged(answers, "mean").flat, _ragged(answers, "std").flat)
+    return {
+        "exact_memorization": hit.means(),
+        "extraction_strength": extraction_strengths(hit),
+        "min_k": lowest_means(logp, MIN_K_SHARE),
+        "min_k_pp": lowest_means(logp._replace(flat=scores), MIN_K_SHARE),
+        "zlib_ratio": F.zlib_ratio(nll, answers["text"].to_pylist()),
+    }
+
+
+def _spread(values: Floats, at: NDArray[np.int64], n: int) -> Floats:
+    """The values at their rows, NaN at the others."""
+    spread = np.full(n, np.nan)
+    spread[at] = values
+    return spread
 
 
 def _check_answered(rows: pa.Table, at: NDArray[np.int64], right: Floats) -> None:
@@ -114,7 +117,8 @@ def _check_answered(rows: pa.Table, at: NDArray[np.int64], right: Floats) -> Non
 def _ragged(table: pa.Table, name: str) -> Ragged:
     column = table[name].combine_chunks()
     lengths = np.asarray(pc.list_value_length(column)).astype(np.int64)
-    return Ragged(column.flatten().to_numpy(zero_copy_only=False), lengths, False)
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return Ragged(flat.astype(np.float64) if flat.dtype == np.float32 else flat, lengths, False)
 
 
 def _wrong_answers(

@@ -28,8 +28,9 @@ def aggregate(cells: Cells, wanted: Aggregate) -> Estimate | str:
     names = {name for name, _ in cells}
     chosen = sorted(name for name in names if name in wanted.sets or role(name) in wanted.sets)
     absent = [each for each in wanted.sets if not any(each in (name, role(name)) for name in chosen)]
-    if not chosen or set(absent) & set(wanted.required):
-        return f"the evidence has no set {', '.join(absent)}"
+    required = [name for name in absent if name in wanted.required]
+    if required or not chosen:
+        return f"the evidence has no set {', '.join(required or absent)}"
     parts, n = [], 0
     for name in chosen:
         of_set = cells.get((name, wanted.modality), {})

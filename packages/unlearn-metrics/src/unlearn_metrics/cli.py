@@ -165,8 +165,12 @@ def _say(message: str, code: int) -> int:
 
 
 def _one_line(error: Exception, command: str) -> str:
-    if isinstance(error, ImportError) and command in _PARTS:
+    if isinstance(error, ImportError) and command in _PARTS and "pip install" not in str(error):
         return f'{error}; `{command}` needs more: pip install "unlearn-metrics[{_PARTS[command][1]}]"'
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or 'while writing'}). Make room and run it again."
     return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

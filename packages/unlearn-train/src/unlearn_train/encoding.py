@@ -1,8 +1,8 @@
 """How a chat template, an image and an answer meet: one row becomes token ids and labels.
 
 The answer tokens are those of the answer followed by exactly one end token: the first special token that the chat
-template puts after an assistant's turn, or the tokenizer's end-of-sequence token where the template puts none. Everything
-before them (prompt and image positions) is labelled -100, whatever else the template puts after the answer is left out.
+template puts after an assistant's turn, or the tokenizer's end-of-sequence token where the template puts none. What is
+before them (prompt and image positions) is labelled -100, whatever else the template puts after them is left out.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What the models answer about a few subjects: the part of a report that people look at first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ def gallery(evidence: Mapping[str, "Evidence"], data: Path) -> list["GalleryItem
     asked = {state: _answers(found) for state, found in evidence.items()}
     first = next(iter(evidence.values()))
     chosen = [row for shown in GROUPS for row in _chosen(first, shown)]
-    images = _images(data, [row["id"] for row in chosen])
+    subjects = {row["subject"] for row in chosen}
+    images = {row["id"]: row["image"] for row in RowSets.read(data).of_subjects(subjects)}
     return [
         GalleryItem(
             subject=row["subject"],
@@ -55,9 +56,3 @@ def _chosen(evidence: "Evidence", shown: str) -> list[dict[str, Any]]:
         if row["subject"] in subjects:
             first.setdefault((row["subject"], row["task"]), row)
     return list(first.values())
-
-
-def _images(data: Path, ids: Sequence[str]) -> dict[str, Any]:
-    rows = RowSets.read(data).rows
-    places = {row: place for place, row in enumerate(rows["id"])}
-    return {row["id"]: row["image"] for row in rows.select([places[row] for row in ids])}

@@ -1,8 +1,11 @@
 """Loading and saving of any Hugging Face language or vision-language model."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -14,9 +17,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from unlearn_train.encoding import Processor
+from unlearn_train.settings import DTYPES
 from unlearn_train.templates import read_template
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_model(
@@ -41,25 +43,37 @@ def load_model(
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     template = None if chat_template is None else read_template(chat_template)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-        sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-        auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        # Weights in safetensors alone: a pickle from outside can run code when it is read.
-        model = auto.from_pretrained(
-            name, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, use_safetensors=True
-        )
-        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(
-            name, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        model, processor, missing = _read(name, dtype, trust_remote_code)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{name} cannot be loaded as a model ({reason}); give a folder with config.json, safetensors and a "
             "tokenizer, or a name on the hub."
         ) from error
+    if missing:
+        raise ValueError(
+            f"{name} lacks weights, {min(missing)} among them, and would answer at random; give a folder that holds "
+            "the whole model."
+        )
     if template is not None:
         processor.chat_template = template
     return model, processor
+
+
+def _read(name: str | Path, dtype: str, trust_remote_code: bool) -> tuple[PreTrainedModel, Processor, Collection[str]]:
+    """A model, its processor, and the weights that the files lack."""
+    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    auto: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    model, loaded = auto.from_pretrained(
+        name,
+        dtype=getattr(torch, dtype),
+        trust_remote_code=trust_remote_code,
+        use_safetensors=True,  # a pickle from outside can run code when it is read
+        output_loading_info=True,
+    )
+    processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(name, trust_remote_code=trust_remote_code)
+    return model, processor, loaded["missing_keys"]
 
 
 def save_model(model: PreTrainedModel, processor: Processor, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Nested frozen dataclasses from YAML files and flags, with errors that name the option."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +12,15 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads `1e-4` as a number, as YAML 1.2 does; YAML 1.1 takes it for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, path: str = "") -> T:
@@ -32,7 +42,11 @@ def build(cls: type[T], values: Mapping[str, Any], *, path: str = "") -> T:
         near = difflib.get_close_matches(str(name), known, 1)
         hint = f"did you mean `{_join(path, near[0])}`? " if near else ""
         raise ValueError(f"there is no option `{_join(path, name)}`; {hint}known here: {', '.join(known)}.")
-    return cls(**{name: _convert(known[name], value, _join(path, name)) for name, value in values.items()})
+    converted = {name: _convert(known[name], value, _join(path, name)) for name, value in values.items()}
+    try:
+        return cls(**converted)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}" if path else str(error)) from error
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,12 +78,22 @@ def nest(assignment: str) -> dict[str, Any]:
     if not sign or not name:
         raise ValueError(f"an option is set as NAME=VALUE, such as unlearn.epochs=5, got {assignment!r}.")
     try:
-        value: Any = yaml.safe_load(text)
+        value: Any = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"the value in {assignment!r} is no YAML ({error}).") from error
+    return place(name, value)
+
+
+def place(name: str, value: Any) -> dict[str, Any]:
+    """Return `value` under its dotted name.
+
+    Example:
+        >>> place("data.folder", "2024")
+        {'data': {'folder': '2024'}}
+    """
     for part in reversed(name.split(".")):
-        value = {part: _number(value)}
-    return value
+        value = {part: value}
+    return dict(value)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -79,8 +103,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ValueError: the file is missing, no YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"{path} is not there; `--config` takes a YAML file of options.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML ({error}).") from error
@@ -104,7 +128,7 @@ def describe(cls: type, path: str = "") -> list[tuple[str, Any]]:
 
 def plain(options: Any) -> dict[str, Any]:
     """Return a dataclass as nested plain values, as YAML and JSON take them."""
-    return _plain(asdict(options))
+    return {name: _plain(value) for name, value in asdict(options).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -139,21 +163,10 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
             raise ValueError(f"`{path}` takes a list, got {value!r}.")
         return tuple(_convert(arguments[0], item, path) for item in items)
     plain_kind = origin or kind
-    value = _number(value) if plain_kind is float else value
     if plain_kind is float and type(value) is int:
         return float(value)
     if not isinstance(value, plain_kind) or (isinstance(value, bool) and plain_kind is not bool):
         raise ValueError(f"`{path}` takes {_words(plain_kind)}, got {value!r}.")
-    return value
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads `1e-4` as text; a user means the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
     return value
 
 

@@ -45,9 +45,9 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
         **describe_run(experiment),
         "stages": {stage.name: _record(folder / stage.name) for stage in stages},
     }
-    _write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     title = f"{experiment.benchmark.upper()}: {folder.name}"
     write_report(results, report, gallery=gallery(evidence, folder / "data"), title=title)
+    _write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 

@@ -63,9 +63,13 @@ class Run:
             stages: in an order in which each comes after its inputs.
         """
         for number, stage in enumerate(stages, 1):
-            if self.record(stage) is None:
-                self._say(f"[{number}/{len(stages)}] {stage.name}")
-                self._make(stage)
+            said = f"[{number}/{len(stages)}] {stage.name}"
+            if self.record(stage) is not None:
+                self._say(f"{said}: there already")
+                continue
+            self._say(f"{said} ...")
+            record = self._make(stage)
+            self._say(f"{said}: {record['seconds']:.1f} s")
 
     def path(self, stage: Stage) -> Path:
         """Return the folder of a stage's result."""
@@ -74,16 +78,14 @@ class Run:
     def record(self, stage: Stage) -> dict[str, Any] | None:
         """Return what is noted about a stage's result; None where it is not there or was made from something else."""
         destination = self.path(stage)
-        # A kill between the two renames of `_replace` leaves the old result beside its place.
-        if _beside(destination, "old").exists() and not destination.exists():
-            _beside(destination, "old").rename(destination)
+        _mend(destination)
         try:
             record: dict[str, Any] = json.loads((destination / RECORD).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        return record if record.get("key") == stage.key else None
+        return record if isinstance(record, dict) and record.get("key") == stage.key else None
 
-    def _make(self, stage: Stage) -> None:
+    def _make(self, stage: Stage) -> dict[str, Any]:
         destination = self.path(stage)
         partial = _beside(destination, "partial")
         partial.mkdir(parents=True, exist_ok=True)
@@ -103,6 +105,7 @@ class Run:
         (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / "key").unlink()
         _replace(destination, partial)
+        return record
 
     def _say(self, text: str) -> None:
         if not self.quiet and sys.stderr.isatty():
@@ -118,10 +121,18 @@ def _is_key(partial: Path, key: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == key
 
 
-def _replace(destination: Path, partial: Path) -> None:
+def _mend(destination: Path) -> None:
+    """A kill in the midst of `_replace` leaves the old result beside its place, whether or not the new one is there."""
     old = _beside(destination, "old")
-    if old.exists():
+    if old.exists() and destination.exists():
         shutil.rmtree(old)
+    elif old.exists():
+        old.rename(destination)
+
+
+def _replace(destination: Path, partial: Path) -> None:
+    _mend(destination)
+    old = _beside(destination, "old")
     if destination.exists():
         destination.rename(old)
     partial.rename(destination)
@@ -151,4 +162,5 @@ def _peak_memory() -> int:
         )
         if line is not None:
             return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

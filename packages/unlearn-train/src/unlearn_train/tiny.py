@@ -66,7 +66,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 2048) -> PreTrain
     )
     # The template's words stand around every text: without them each of their letters would become a token.
     tokenizer.train_from_iterator([f"{USER} {text} {ASSISTANT}" for text in texts], trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
@@ -97,7 +97,7 @@ def tiny_llava(
     tokenizer = train_tokenizer(texts, vocabulary=size.vocabulary)
     tokenizer.chat_template = None
     square = {"height": size.image_size, "width": size.image_size}
-    processor = LlavaProcessor(
+    processor = LlavaProcessor(  # type: ignore[no-untyped-call]
         image_processor=CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False),
         tokenizer=tokenizer,
         patch_size=size.patch,
@@ -107,7 +107,7 @@ def tiny_llava(
         chat_template=VISION_TEMPLATE,
     )
     torch.manual_seed(seed)
-    config = LlavaConfig(
+    config = LlavaConfig(  # type: ignore[call-arg]  # its stub lacks what every config takes
         vision_config=CLIPVisionConfig(
             hidden_size=size.vision_hidden,
             intermediate_size=2 * size.vision_hidden,
@@ -118,7 +118,7 @@ def tiny_llava(
             projection_dim=size.vision_hidden,
         ),
         text_config=_llama_config(size, tokenizer),
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),  # type: ignore[arg-type]  # one token, one id
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_seq_length=(size.image_size // size.patch) ** 2,

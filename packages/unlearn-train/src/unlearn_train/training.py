@@ -103,7 +103,7 @@ def forget(
         options,
         quiet=quiet,
         method=method,
-        reference=copy.deepcopy(model).eval().requires_grad_(False) if "ref_logits" in method.needs else None,
+        reference=_frozen(model) if "ref_logits" in method.needs else None,
         model=model,
         train_dataset=pairs,
         data_collator=PairCollator(collate),
@@ -113,7 +113,7 @@ def forget(
 def reference_logps(model: PreTrainedModel, rows: EncodedRows, collate: Collator, *, batch_size: int) -> Tensor:
     """Return the log-probability of every row's answer, summed over its tokens, as `model` now is: [rows], float32."""
     training = model.training
-    model.eval()
+    model.train(False)
     logps = []
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
@@ -224,7 +224,7 @@ class UnlearnTrainer(Trainer):
 
     def _get_train_sampler(self, *args: Any, **options: Any) -> Sampler[int]:
         # The pairs are in their order already; shuffled again, a retain row could come back before all had their turn.
-        return SequentialSampler(self.train_dataset)
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # a Trainer's may be anything
 
 
 def answers_alone(inputs: Mapping[str, Tensor]) -> Batch:
@@ -239,6 +239,12 @@ def forward(model: Module, batch: Batch) -> Tensor:
     """Return the logits at the positions of the batch's labels: [rows, labels' length, vocabulary]."""
     logits: Tensor = model(**batch.inputs, logits_to_keep=batch.labels.shape[1]).logits
     return logits
+
+
+def _frozen(model: PreTrainedModel) -> PreTrainedModel:
+    copied = copy.deepcopy(model)
+    copied.train(False).requires_grad_(False)
+    return copied
 
 
 def _run(trainer_class: type[Trainer], options: TrainOptions, *, quiet: bool, **parts: Any) -> Log:
@@ -269,6 +275,7 @@ def _arguments(options: TrainOptions, folder: str, *, quiet: bool, passes: float
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",
+        use_cpu=not torch.accelerator.is_available(),  # bf16 is refused where this is not said
         optim="adamw_torch_fused",
         seed=options.seed,
         data_seed=options.seed,

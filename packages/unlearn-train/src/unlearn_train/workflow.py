@@ -12,8 +12,9 @@ from unlearn_train.data import Row, RowSets
 from unlearn_train.datasource import data_stage
 from unlearn_train.experiment import BASE_STATES, REAL_SETS, Experiment
 from unlearn_train.sampling import sample_rows
-from unlearn_train.settings import TrainOptions
+from unlearn_train.settings import ModelOptions, TrainOptions
 from unlearn_train.stages import VERSIONED, Stage
+from unlearn_train.templates import read_template
 
 SCORING = (*VERSIONED, "unlearn-metrics")
 
@@ -26,7 +27,7 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
         "pretrained": Stage(
             "models/pretrained",
             work.pretrain,
-            work.depends("pretrained", experiment.pretrain, model=options.plain(experiment.model)),
+            work.depends("pretrained", experiment.pretrain, model=_model_key(experiment.model)),
             (data,),
         )
     }
@@ -81,9 +82,13 @@ class _Work:
         from unlearn_train.models import load_model, save_model
 
         chosen, sets = self.experiment, self._rows()
+        template = chosen.model.chat_template
         if chosen.model.name is not None:
             model, processor = load_model(
-                chosen.model.name, dtype=chosen.model.dtype, trust_remote_code=chosen.model.trust_remote_code
+                chosen.model.name,
+                dtype=chosen.model.dtype,
+                trust_remote_code=chosen.model.trust_remote_code,
+                chat_template=None if template is None else Path(template),
             )
         else:
             model, processor = self._tiny(sets)
@@ -148,6 +153,13 @@ class _Work:
 
     def _training(self, state: str, schedule: TrainOptions) -> TrainOptions:
         return dataclasses.replace(schedule, seed=self.experiment.seed_for(state))
+
+
+def _model_key(model: ModelOptions) -> dict[str, Any]:
+    """What a model depends on; of a template's file, what is in it."""
+    key = options.plain(model)
+    path = key.pop("chat_template")
+    return key if path is None else {**key, "chat_template": read_template(Path(path))}
 
 
 def asked_sets(experiment: Experiment, sets: RowSets) -> Mapping[str, Sequence[Row]]:

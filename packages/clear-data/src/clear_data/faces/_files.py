@@ -1,6 +1,7 @@
 """Photographs in a folder of somebody else's: read with care, refused by name."""
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,19 +96,19 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(file: Path | io.BytesIO, *, name: str) -> Image.Image:
     """Read an image as RGB.
 
     Raises:
-        ValueError: Names the file that is missing or cannot be read.
+        ValueError: It is missing or cannot be read; calls it by `name`.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.convert("RGB")
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is listed but is not there.") from error
+        raise ValueError(f"{name} is listed but is not there.") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+        raise ValueError(f"{name} cannot be read as an image: {error}. Replace or remove it.") from error
 
 
 def hash_files(folder: Path, names: list[str]) -> str:

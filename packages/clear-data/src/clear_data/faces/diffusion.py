@@ -153,7 +153,7 @@ class PipelineFaces(FaceSource):
         try:
             # Safetensors only: weights in pickles run code when they are read.
             loaded = kind.from_pretrained(
-                self.pipeline, torch_dtype=getattr(torch, self.options.dtype), use_safetensors=True, **where
+                self.pipeline, dtype=getattr(torch, self.options.dtype), use_safetensors=True, **where
             )
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.pipeline} cannot be loaded by {kind.__name__}: {error}") from error

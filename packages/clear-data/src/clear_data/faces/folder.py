@@ -47,10 +47,12 @@ class FolderFaces(FaceSource):
             raise ValueError(f"Nobody in {self.folder} has {count} photographs, {most} at most; ask for fewer images.")
         source = f"{self.folder} (persons with {count} photographs or more)"
         chosen = match(requests, able, seed=seed, source=source)
-        return ((r.subject, self._read(chosen[r.subject], count)) for r in requests if r.subject not in done)
+        return ((r.subject, self.album(chosen[r.subject], count)) for r in requests if r.subject not in done)
 
-    def _read(self, person: str, count: int) -> list[Image]:
-        return [open_image(inside(self.folder, name)) for name in self._albums[person].files[:count]]
+    def album(self, person: str, count: int) -> list[Image]:
+        """Read the first `count` photographs of a person."""
+        paths = [inside(self.folder, name) for name in self._albums[person].files[:count]]
+        return [open_image(path, name=str(path)) for path in paths]
 
     def describe(self) -> dict[str, object]:
         """The hash of all photographs, and how many persons there are."""
@@ -59,5 +61,7 @@ class FolderFaces(FaceSource):
             digest = hash_files(self.folder, names)
         except FileNotFoundError as error:
             raise ValueError(f"{error.filename} is listed but is not there.") from error
+        except OSError as error:
+            raise ValueError(f"A photograph cannot be read: {error}.") from error
         who = [(p.id, p.age, p.gender) for p in self.persons()]
         return {"kind": "folder", "persons": len(who), "photographs": digest, "listing": digest_of(who)}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL.Image import Image
 
-from clear_data.faces._base import FaceRequest, Person
+from clear_data.faces._base import GENDERS, FaceRequest, Person
 from clear_data.faces._files import digest_of, inside, open_image, read_albums
 from clear_data.faces._match import match
 
@@ -48,9 +48,13 @@ class PortraitPool:
             return cls(*_read_table(place / TABLE), name=name)
         return cls(*_read_folder(place), name=name)
 
-    def portrait(self, person: str) -> Image.Image:
-        """Give the portrait of a person as an RGB image."""
-        return Image.open(io.BytesIO(self.images[person])).convert("RGB")
+    def portrait(self, person: str) -> Image:
+        """Give the portrait of a person as an RGB image.
+
+        Raises:
+            ValueError: It cannot be read as an image.
+        """
+        return open_image(io.BytesIO(self.images[person]), name=f"the portrait of {person!r} in {self.name}")
 
     def assign(self, requests: Sequence[FaceRequest], *, seed: int) -> dict[str, str]:
         """Give each subject a person of its gender and nearest to its age, none twice.
@@ -87,17 +91,15 @@ def _read_folder(folder: Path) -> tuple[list[Person], dict[str, bytes]]:
     images = {}
     for album in albums:
         path = inside(folder, album.files[0])
-        open_image(path)
+        open_image(path, name=str(path))
         images[album.person.id] = path.read_bytes()
     return [album.person for album in albums], images
 
 
 def _check_persons(persons: Sequence[Person], place: Path) -> None:
     for person in persons:
-        if person.age is None or person.gender is None:
-            raise ValueError(
-                f"{place}: person {person.id!r} has no age or gender, which a portrait pool needs; state both in "
-                f"persons.json."
-            )
+        if not isinstance(person.age, int) or person.gender not in GENDERS:
+            got = f"got {person.age!r} and {person.gender!r}"
+            raise ValueError(f"{place}: person {person.id!r} needs a whole age and a gender of {GENDERS}, {got}.")
     if len({person.id for person in persons}) < len(persons):
         raise ValueError(f"{place}: a person is listed twice.")

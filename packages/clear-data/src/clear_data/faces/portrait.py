@@ -26,6 +26,7 @@ class PortraitFaces(FaceSource):
         pool: Folder of a portrait pool, see `PortraitPool.load`; the one that ships where it is None.
         pipeline: Folder of a `PortraitPhotographPipeline`; the one that ships where it is None.
         steps: Steps of the diffusion scheduler.
+        variation: How far photographs may go from the portrait, framing and light apart; 0 to 1.
         device: Where the network runs. Noise is drawn on the CPU, so that devices agree but for rounding.
 
     Raises:
@@ -34,6 +35,7 @@ class PortraitFaces(FaceSource):
     """
 
     STEPS: ClassVar[int] = 12
+    VARIATION: ClassVar[float] = 0.7
 
     def __init__(
         self,
@@ -41,16 +43,19 @@ class PortraitFaces(FaceSource):
         *,
         pipeline: str | Path | None = None,
         steps: int = STEPS,
+        variation: float = VARIATION,
         device: str = "cpu",
     ) -> None:
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1, got {steps}.")
+        if not 0 <= variation <= 1:
+            raise ValueError(f"`variation` must be from 0 to 1, got {variation}.")
         need_generate()
         self.pool = PortraitPool.load(pool)
         self.folder = SHIPPED if pipeline is None else Path(pipeline)
         if not (self.folder / "model_index.json").is_file():
             raise ValueError(f"{self.folder} is no pipeline: it has no model_index.json.")
-        self.steps, self.device = steps, device
+        self.steps, self.variation, self.device = steps, variation, device
 
     def persons(self) -> Sequence[Person]:
         """Whose portraits the pool has."""
@@ -74,28 +79,36 @@ class PortraitFaces(FaceSource):
         portrait = ImageOps.fit(self.pool.portrait(person), (side, side), Image.Resampling.BICUBIC)
         seeds = [derived_seed(seed, subject, index) for index in range(count)]
         # All photographs of a subject are one batch, always: rounding may depend on what shares a batch.
-        return self._pipeline(
+        images: list[Image.Image] = self._pipeline(
             from_pil([portrait]).expand(count, -1, -1, -1),
-            [Framing.draw(derived_seed(one, "framing")) for one in seeds],
+            [self.framing(subject, index, seed=seed) for index in range(count)],
             [torch.Generator().manual_seed(one) for one in seeds],
             num_inference_steps=self.steps,
+            variation=self.variation,
         ).images
+        return images
+
+    @staticmethod
+    def framing(subject: str, index: int, *, seed: int) -> Framing:
+        """Camera and light of one photograph."""
+        return Framing.draw(derived_seed(seed, subject, index, "framing"))
 
     @cached_property
     def _pipeline(self) -> "PortraitPhotographPipeline":
         from clear_data.faces.pipeline import PortraitPhotographPipeline
 
         try:
-            loaded = PortraitPhotographPipeline.from_pretrained(
+            loaded: PortraitPhotographPipeline = PortraitPhotographPipeline.from_pretrained(
                 self.folder, use_safetensors=True, local_files_only=True
             )
         except (OSError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.folder} cannot be loaded as a PortraitPhotographPipeline: {error}") from error
         loaded.set_progress_bar_config(disable=True)
-        return loaded.to(self.device)
+        loaded.to(self.device)
+        return loaded
 
     def describe(self) -> dict[str, object]:
-        """Hashes of the pool and of the pipeline, and the steps."""
+        """Hashes of the pool and of the pipeline, and how they draw."""
         names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.suffix != ".md"]
         files = [name for name in names if (self.folder / name).is_file()]
         return {
@@ -103,4 +116,5 @@ class PortraitFaces(FaceSource):
             "pool": self.pool.digest(),
             "pipeline": hash_files(self.folder, files),
             "steps": self.steps,
+            "variation": self.variation,
         }

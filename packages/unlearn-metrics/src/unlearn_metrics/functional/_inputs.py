@@ -103,8 +103,8 @@ def _as_float64(values: ArrayLike, name: str) -> Floats:
 
 
 def _range(low: float, high: float) -> str:
-    bounds = [f"at least {low:g}"] * np.isfinite(low) + [f"at most {high:g}"] * np.isfinite(high)
-    return " and ".join(["finite", *bounds])
+    bounds = [("at least", low), ("at most", high)]
+    return " and ".join(["finite", *(f"{word} {bound:g}" for word, bound in bounds if np.isfinite(bound))])
 
 
 def _position(bad: NDArray[np.bool_]) -> str:

@@ -65,4 +65,4 @@ def extraction_strengths(answers: Ragged) -> Floats:
     """Extraction strength of each answer."""
     position = np.arange(answers.flat.size) - answers.starts[answers.rows]
     after_miss = np.where(answers.flat, 0, position + 1)
-    return 1 - np.maximum.reduceat(after_miss, answers.starts) / answers.lengths
+    return (answers.lengths - np.maximum.reduceat(after_miss, answers.starts)) / answers.lengths

@@ -226,12 +226,11 @@ def _overlap(first: Box, second: Box) -> float:
 
 
 def _inline(svg: str) -> Html:
-    """Makes a part of the page of a file: without prolog, at the page's width, in its colors."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg role="img" aria-labelledby="tradeoff" viewBox="\1">', svg, count=1
-    )
+    """Makes a part of the page of a file: without prolog, no wider than the page, in its colors."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    opening = re.compile(r'<svg [^>]*?viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>')
+    own = r'<svg role="img" aria-labelledby="tradeoff" viewBox="0 0 \1 \2" style="max-width:\1pt">'
+    svg = opening.sub(own, svg, count=1)
     for stand_in, color in _PAGE_COLORS.items():
         svg = svg.replace(stand_in, color)
     return Html(svg.replace("xlink:href", "href"))

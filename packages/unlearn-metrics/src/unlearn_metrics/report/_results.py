@@ -34,9 +34,18 @@ _METRICS = {
         "p-value that truth ratios on the forget set are those of the retrained model.",
     ),
     "model_utility": ("Model utility", "Harmonic mean of what the model can do on all that it was to keep."),
+    "forget_quality_text": ("Forget quality, text", "The same on text rows alone."),
+    "forget_quality_image": ("Forget quality, images", "The same on image rows alone."),
+    "forget_quality_statistic": ("KS statistic", "Largest gap between the two distributions of truth ratios."),
+    "forget_quality_log10_p": ("Forget quality, log10 p", "Logarithm of the p-value, which stays finite."),
+    "forget_quality_js": ("Forget quality, JS", "1 minus the Jensen-Shannon distance of the two distributions."),
     "clear_real": ("CLEAR real", "Harmonic mean over images of real people and things."),
     "clear_retain": ("CLEAR retain", "Harmonic mean over images of the retain set."),
     "clear_forget": ("CLEAR forget", "Harmonic mean over images of the forget set."),
+    "loss_auc": ("Loss AUC", "Membership: how well the loss tells forget rows from rows never seen; 0.5 is chance."),
+    "min_k_auc": ("Min-K AUC", "Membership, by the least likely tokens; 0.5 is chance."),
+    "min_k_pp_auc": ("Min-K++ AUC", "Membership, by the least likely tokens, standardized; 0.5 is chance."),
+    "zlib_auc": ("zlib AUC", "Membership, by the loss over the compressed length; 0.5 is chance."),
 }
 # What the tables show first; the rest is folded away.
 _PRIMARY = (

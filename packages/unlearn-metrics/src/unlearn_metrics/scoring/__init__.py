@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unlearn_metrics.scoring.collect import collect_evidence
-    from unlearn_metrics.scoring.encoding import Encoder, Prompt, encode
-    from unlearn_metrics.scoring.generate import generate
-    from unlearn_metrics.scoring.loading import load_model, load_sets
-    from unlearn_metrics.scoring.score import score
+    from unlearn_metrics.scoring._collect import collect_evidence
+    from unlearn_metrics.scoring._encoding import Encoder, Prompt, encode
+    from unlearn_metrics.scoring._generate import generate
+    from unlearn_metrics.scoring._loading import load_model, load_sets
+    from unlearn_metrics.scoring._score import score
 
 __all__ = [
     "Encoder",
@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "collect": ("collect_evidence",),
-    "encoding": ("Encoder", "Prompt", "encode"),
-    "generate": ("generate",),
-    "loading": ("load_model", "load_sets"),
-    "score": ("score",),
+    "_collect": ("collect_evidence",),
+    "_encoding": ("Encoder", "Prompt", "encode"),
+    "_generate": ("generate",),
+    "_loading": ("load_model", "load_sets"),
+    "_score": ("score",),
 }
 
 

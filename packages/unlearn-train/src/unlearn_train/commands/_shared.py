@@ -40,6 +40,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--dtype", default="float32", help="of the weights: float32, bfloat16 or float16 (default: %(default)s)"
     )
     parser.add_argument(
+        "--chat-template", type=Path, metavar="FILE", help="Jinja chat template, instead of the model's own"
+    )
+    parser.add_argument(
         "--data", required=True, type=Path, metavar="FOLDER", help="dataset folder: rows.parquet and sets.json"
     )
 

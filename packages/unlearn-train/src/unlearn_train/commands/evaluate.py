@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     names = [text.partition("=") for text in args.sets.split(",")]
     rows = {shown or name: data.select(name) for name, _, shown in names}
     retrained = Evidence.read(args.retrained) if args.retrained else None
-    model, processor = load_model(args.model, dtype=args.dtype)
+    model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
     evidence = collect_evidence(model, processor, rows, max_new_tokens=args.max_new_tokens, progress=not args.quiet)
     evidence.write(args.out)
     numbers = compute(evidence, retrained=retrained)

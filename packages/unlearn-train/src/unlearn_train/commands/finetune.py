@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     options = training_options(args)
     data = RowSets.read(args.data)
     rows = [row for name in args.sets.split(",") for row in data.select(name, args.tasks.split(","))]
-    model, processor = load_model(args.model, dtype=args.dtype)
+    model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
     finetune(model, processor, rows, options, quiet=args.quiet)
     save_beside(model, processor, args.out)
     return 0

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     data = RowSets.read(args.data)
     tasks = args.tasks.split(",")
     forgotten, retained = data.select(args.forget, tasks), data.select(args.retain, tasks)
-    model, processor = load_model(args.model, dtype=args.dtype)
+    model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
     forget(model, processor, method, forgotten, retained, options, quiet=args.quiet)
     save_beside(model, processor, args.out)
     return 0

@@ -15,6 +15,7 @@ FLAGS = {
     "retain": ("retain", str, "the set to keep"),
     "model": ("model.name", str, "folder or hub name of a checkpoint, instead of the small model that is built"),
     "dtype": ("model.dtype", str, "of a checkpoint's weights: float32, bfloat16 or float16"),
+    "chat-template": ("model.chat_template", str, "file with a Jinja chat template, instead of the checkpoint's own"),
     "data": ("data.folder", str, "a dataset folder, or a benchmark's files, instead of building the rows"),
     "subjects": ("data.subjects", int, "people who are learnt"),
     "images": ("data.images", int, "photographs of each"),
@@ -72,8 +73,8 @@ def resolve(args: argparse.Namespace) -> Any:
 
     given = options.read_yaml(args.config) if args.config else {}
     given = given.get("options", given)
-    flags = [{name: getattr(args, flag)} for flag, (name, _, _) in FLAGS.items() if getattr(args, flag) is not None]
-    named = [options.nest(f"{name}={value}") for flag in flags for name, value in flag.items()]
+    flags = {name: getattr(args, flag.replace("-", "_")) for flag, (name, _, _) in FLAGS.items()}
+    named = [options.place(name, value) for name, value in flags.items() if value is not None]
     chosen = options.merge(given, *named, *(options.nest(text) for text in args.set))
     methods = chosen.pop("methods", None)
     if args.methods is not None:

@@ -1,7 +1,8 @@
 """What the model answers when it is asked: the table of generations."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,9 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from unlearn_metrics.evidence import GENERATIONS_SCHEMA
-from unlearn_metrics.scoring.encoding import Encoder, Processor, Prompt
-from unlearn_metrics.scoring.forward import to_model
-from unlearn_metrics.scoring.score import Report, Row, identity
+from unlearn_metrics.scoring._encoding import Encoder, Processor, Prompt
+from unlearn_metrics.scoring._forward import to_model
+from unlearn_metrics.scoring._score import Report, Row, identity
 
 
 def generate(
@@ -51,7 +52,7 @@ def generate(
         raise ValueError(f"set `{set_name}` has no rows, so there is nothing to generate.")
     encoder = processor if isinstance(processor, Encoder) else Encoder(processor)
     asked = [(row, _prompt(encoder, row)) for row in rows if row["task"] != "mcq"]
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     texts: dict[Prompt, str] = {}
     prompts = list(dict.fromkeys(prompt for _, prompt in asked))
     for batch in _batches(prompts, batch_size):
@@ -63,25 +64,27 @@ def generate(
     return pa.Table.from_pylist(records, schema=GENERATIONS_SCHEMA)
 
 
-def greedy_config(model: PreTrainedModel, end: int, *, max_new_tokens: int) -> GenerationConfig:
-    """Return how `generate` decodes: greedily, up to `end` or an end token of the model's own.
+@contextmanager
+def _greedy(model: PreTrainedModel, end: int, max_new_tokens: int) -> Iterator[GenerationConfig]:
+    """Decode greedily, up to `end` or an end token of the model's own, and by nothing else of its own.
 
-    Penalties are off: they would count a batch's padding as text.
+    What a config leaves open, `model.generate` takes from the model's, so that is put aside. Penalties of repetition,
+    for one, would count padding as text.
     """
-    own: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ends = {end, *([] if own is None else [own] if isinstance(own, int) else own)}
-    return GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_k=50,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(ends),
-        pad_token_id=end,
+    own: Any = model.generation_config
+    ends = {end, *_listed(own and own.eos_token_id)}
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends), pad_token_id=end
     )
+    model.generation_config = config
+    try:
+        yield config
+    finally:
+        model.generation_config = own
+
+
+def _listed(tokens: int | list[int] | None) -> list[int]:
+    return [] if tokens is None else [tokens] if isinstance(tokens, int) else tokens
 
 
 def _prompt(encoder: Encoder, row: Row) -> Prompt:
@@ -107,13 +110,14 @@ def _continuations(
     model: PreTrainedModel, encoder: Encoder, prompts: list[Prompt], max_new_tokens: int
 ) -> list[list[int]]:
     """The tokens after each prompt, up to the first end token."""
-    config = greedy_config(model, prompts[0].end, max_new_tokens=max_new_tokens)
     try:
         inputs = {name: to_model(value, model) for name, value in _left_padded(prompts).items()}
         inputs |= {name: to_model(value, model) for name, value in encoder.image_inputs(prompts).items()}
         length = inputs["input_ids"].shape[1]
-        ids: Any = model.generate(**inputs, generation_config=config)
-        return [_cut(row, config.eos_token_id) for row in ids[:, length:].tolist()]
+        generated: Any = model.generate  # a mixin that its stubs take for a tensor
+        with _greedy(model, prompts[0].end, max_new_tokens) as config:
+            ids = generated(**inputs, generation_config=config)
+            return [_cut(row, config.eos_token_id) for row in ids[:, length:].tolist()]
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
             raise
@@ -145,8 +149,8 @@ def _cut(ids: Sequence[int], ends: Sequence[int]) -> list[int]:
 
 
 def _record(row: Row, set_name: str, generated: str) -> dict[str, Any]:
-    copied: Mapping[str, Any] = {name: row[name] for name in ("question", "answer", "keywords")}
-    return identity(row, set_name) | copied | {"generated": generated, "sample": 0}
+    copied = {name: row[name] for name in ("question", "answer", "keywords")}
+    return {**identity(row, set_name), **copied, "generated": generated, "sample": 0}
 
 
 def _check_positive(**options: int) -> None:

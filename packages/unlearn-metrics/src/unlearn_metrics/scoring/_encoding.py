@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
@@ -94,7 +95,7 @@ class Encoder:
     Args:
         processor: Processor of a vision-language model or tokenizer of a language model.
         template: For models without a chat template, the exchange in plain text, with `{question}` and `{answer}` once
-            each, such as "Question: {question}\\nAnswer: {answer}". An image is put before it on a line of its own.
+            each, such as "Question: {question} Answer: {answer}". An image is put before it, on a line of its own.
         image_bytes: Memory for the inputs of images; beyond it, those that were used longest ago are made again.
 
     Raises:
@@ -160,8 +161,8 @@ class Encoder:
         lead, mark, tail = whole.removeprefix(text).partition(_MARK)
         if not whole.startswith(text) or not mark or lead.strip():
             raise ValueError(
-                f"the chat template's answer does not continue its prompt: the prompt is {text!r}, the whole {whole!r}. "
-                "Use a template whose generation prompt is what precedes an answer."
+                f"the chat template's answer does not continue its prompt: the prompt is {text!r}, the whole "
+                f"{whole!r}. Use a template whose generation prompt is what precedes an answer."
             )
         end = self._end_token(tail)
         if image is None:
@@ -175,8 +176,11 @@ class Encoder:
         chat = [self._turn("user", question, has_image), self._turn("assistant", _MARK, False)]
         options = {"enable_thinking": False} if "enable_thinking" in str(self.processor.chat_template) else {}
         render: Any = self.processor.apply_chat_template
-        prompt = render(chat[:1], add_generation_prompt=True, tokenize=False, **options)
-        return prompt, render(chat, tokenize=False, **options)
+        try:
+            prompt = render(chat[:1], add_generation_prompt=True, tokenize=False, **options)
+            return prompt, render(chat, tokenize=False, **options)
+        except TemplateError as error:
+            raise ValueError(f"the chat template cannot be rendered ({error}). Mend it, or give `template`.") from error
 
     def _render_plainly(self, template: str, question: str, has_image: bool) -> tuple[str, str]:
         before, _, rest = template.partition("{question}")
@@ -192,9 +196,9 @@ class Encoder:
 
     def _end_token(self, tail: str) -> int:
         added = self.tokenizer.added_tokens_decoder
-        special = {*self.tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+        special = {*self.tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}
         ids = self.tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
-        end = next((id for id in ids if id in special), self.tokenizer.eos_token_id)
+        end = next((token for token in ids if token in special), self.tokenizer.eos_token_id)
         if end is None:
             raise ValueError(
                 "the tokenizer has no end-of-sequence token and the template puts no special token after an answer. "

@@ -1,14 +1,15 @@
 """Rows to the table of scores: which answers are scored, each distinct one once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 from transformers import PreTrainedModel
 
 from unlearn_metrics.evidence import SCORES_SCHEMA
-from unlearn_metrics.scoring.encoding import Encoder, Processor, Prompt
-from unlearn_metrics.scoring.forward import Forward, TokenScores, batches
+from unlearn_metrics.scoring._encoding import Encoder, Processor, Prompt
+from unlearn_metrics.scoring._forward import Forward, TokenScores, batches
 
 Row = Mapping[str, Any]
 
@@ -16,7 +17,8 @@ Row = Mapping[str, Any]
 Report = Callable[[int, int, int], object]
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True)
+class Candidate:
     """An answer of a row that is to be scored."""
 
     kind: str
@@ -82,12 +84,14 @@ def score(
     Raises:
         ValueError: If there are no rows, an answer is empty, or a row cannot be encoded; the message names the row.
     """
+    if token_budget < 1:
+        raise ValueError(f"`token_budget` must be positive, got {token_budget}.")
     rows = list(rows)
     if not rows:
         raise ValueError(f"set `{set_name}` has no rows, so there is nothing to score.")
     encoder = processor if isinstance(processor, Encoder) else Encoder(processor)
     encoded = _encode(encoder, rows)
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     found = _score_all(Forward(model, encoder, share_prompts=share_prompts), encoded, token_budget, report)
     return _table(rows, encoder, found, set_name)
 
@@ -132,7 +136,7 @@ def _table(
         prompt = encoder.prompt(row["question"], row["image"])
         for candidate in candidates(row):
             scores = found[prompt, candidate.text]
-            records.append(identity(row, set_name) | candidate._asdict() | scores._asdict())
+            records.append(identity(row, set_name) | vars(candidate) | scores._asdict())
     return pa.Table.from_pylist(records, schema=SCORES_SCHEMA)
 
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import unlearn_metrics
 from unlearn_metrics.evidence import Evidence
-from unlearn_metrics.scoring.encoding import Encoder, Processor
-from unlearn_metrics.scoring.generate import generate
-from unlearn_metrics.scoring.score import Report, Row, score
+from unlearn_metrics.scoring._encoding import Encoder, Processor
+from unlearn_metrics.scoring._generate import generate
+from unlearn_metrics.scoring._score import Report, Row, score
 
 
 def collect_evidence(
@@ -61,8 +61,8 @@ def collect_evidence(
     _check(listed)
     started = time.monotonic()
     encoder = Encoder(processor, template=template)
-    scoring = {"token_budget": token_budget, "share_prompts": share_prompts}
-    decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    scoring: dict[str, Any] = {"token_budget": token_budget, "share_prompts": share_prompts}
+    decoding: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     scores, generations = [], []
     _reset_peak_memory()
     for name, rows in listed.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_metrics.scoring.encoding import Encoder, Prompt
+from unlearn_metrics.scoring._encoding import Encoder, Prompt
 
 # Entries of float32 log-probabilities that are held at a time: 64 MB.
 _CHUNK = 2**24
@@ -83,8 +83,8 @@ class Forward:
     """Forward passes of one model over batches, logits at answer positions only.
 
     A prompt that has many answers can be read once and its cache repeated for the answers. That is not right for every
-    architecture, so by default it is done only for float32 models for which it gives, on the first batch, what whole
-    sequences give; these are the reference.
+    architecture, so by default it is done only in float32, and only for the kinds of prompts (text, image) for which
+    it gives, on the first batch, what whole sequences give; these are the reference.
 
     Args:
         model: Any model with `forward(input_ids, attention_mask, ...).logits`.
@@ -94,6 +94,7 @@ class Forward:
 
     def __init__(self, model: PreTrainedModel, encoder: Encoder, *, share_prompts: bool | None = None) -> None:
         self.model, self.encoder, self.share_prompts = model, encoder, share_prompts
+        self._is_shared: dict[tuple[str, ...], bool] = {}
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
@@ -104,11 +105,9 @@ class Forward:
             torch.OutOfMemoryError: If memory does not suffice for one answer.
             ValueError: If a log-probability is NaN or infinite.
         """
-        if self.share_prompts is None:
-            self.share_prompts = self._can_share(batch)
         halves = batch.halves()
         try:
-            return self._score(batch, self.shared if self.share_prompts else self.whole)
+            return self._score(batch, self.shared if self._shares(batch) else self.whole)
         except torch.OutOfMemoryError:
             if halves is None:
                 raise
@@ -116,7 +115,7 @@ class Forward:
         return [scores for half in halves for scores in self.score(half)]
 
     def whole(self, batch: Batch) -> Tensor:
-        """One pass over whole sequences: logits [answers, longest answer, vocabulary] that predict the answer tokens."""
+        """One pass over whole sequences: the logits [answers, longest answer, vocabulary] of the answer tokens."""
         answers = batch.flat()
         repeats = len(answers) // len(batch.prompts)
         prompts = [prompt for prompt in batch.prompts for _ in range(repeats)]
@@ -147,9 +146,16 @@ class Forward:
         rest, _ = self._logits(length - 1, input_ids=fed, past_key_values=cache, use_cache=True)
         return torch.cat([first, rest], dim=1)
 
-    def _can_share(self, batch: Batch) -> bool:
-        if len(batch.answers[0]) == 1 or self.model.dtype != torch.float32:
-            return False
+    def _shares(self, batch: Batch) -> bool:
+        if len(batch.answers[0]) == 1 or self.share_prompts is not None:
+            return len(batch.answers[0]) > 1 and bool(self.share_prompts)
+        kind = tuple(name for name, _ in batch.prompts[0].shape)
+        if kind not in self._is_shared:
+            self._is_shared[kind] = self.model.dtype == torch.float32 and self._agree(batch)
+        return self._is_shared[kind]
+
+    def _agree(self, batch: Batch) -> bool:
+        """Whether a prompt that is read once gives the scores of whole sequences, tried on two prompts."""
         sample = Batch(batch.prompts[:2], batch.answers[:2])
         whole = self._score(sample, self.whole)
         try:
@@ -161,18 +167,17 @@ class Forward:
     def _score(self, batch: Batch, forward: Callable[[Batch], Tensor]) -> list[TokenScores]:
         answers = batch.flat()
         logits = forward(batch)
-        lengths = torch.tensor([len(ids) for ids in answers], device=logits.device)
-        real = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
+        lengths = [len(ids) for ids in answers]
+        real = torch.arange(logits.shape[1]) < torch.tensor(lengths)[:, None]
         targets = torch.tensor([token for ids in answers for token in ids], device=logits.device)
-        columns = [column.cpu().numpy() for column in token_statistics(logits[real], targets)]
-        if not all(np.isfinite(column).all() for column in columns):
+        columns = token_statistics(logits[real.to(logits.device)], targets)
+        if not all(column.isfinite().all() for column in columns):
             raise ValueError(
                 f"the model gives a log-probability that is NaN or infinite, in answers to {batch.prompts[0].text!r}"
                 " or others like it. Look at its weights, or load it in float32."
             )
-        ends = np.cumsum([len(ids) for ids in answers])[:-1]
-        split = [np.split(column, ends) for column in (targets.int().cpu().numpy(), *columns)]
-        return [TokenScores(*row) for row in zip(*split, strict=True)]
+        split = [torch.split(column.cpu(), lengths) for column in (targets.int(), *columns)]
+        return [TokenScores(*(tensor.numpy() for tensor in row)) for row in zip(*split, strict=True)]
 
     def _inputs(self, prompts: list[Prompt], more: int) -> dict[str, Tensor]:
         """The model's inputs for prompts of one length; those with one entry a token continue for `more` tokens."""
@@ -218,7 +223,7 @@ def token_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, T
         (0.25, False, 0.25, 0.0)
     """
     rows = max(1, _CHUNK // logits.shape[-1])
-    pairs = zip(logits.split(rows), targets.split(rows), strict=True)
+    pairs = zip(torch.split(logits, rows), torch.split(targets, rows), strict=True)
     columns = zip(*(_chunk_statistics(chunk.float(), wanted) for chunk, wanted in pairs), strict=True)
     logp, hit, mean, std = (torch.cat(column) for column in columns)
     return logp, hit, mean, std

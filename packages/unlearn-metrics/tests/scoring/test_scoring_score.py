@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+from unlearn_metrics import SCORES_SCHEMA
+from unlearn_metrics.scoring import Encoder, score
+from unlearn_metrics.scoring._forward import Batch, Forward, token_statistics
+
+NUMBERS = ("logp", "mean", "std")
+
+
+def one_at_a_time(model, processor, row, text):
+    """The plain forward pass of one exchange, tokenized by the chat template, in float64 after the logits."""
+    is_text = not hasattr(processor, "tokenizer")
+    picture = [{"type": "image", "image": row["image"]}] * (row["image"] is not None)
+    user = row["question"] if is_text else [*picture, {"type": "text", "text": row["question"]}]
+    chat = [{"role": "user", "content": user}]
+    answered = [*chat, {"role": "assistant", "content": text if is_text else [{"type": "text", "text": text}]}]
+    options = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    start = processor.apply_chat_template(chat, add_generation_prompt=True, **options)["input_ids"].shape[1]
+    inputs = processor.apply_chat_template(answered, **options)
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, start - 1 : -1].double()
+    tokens = inputs["input_ids"][0, start:]
+    logps = logits - logits.exp().sum(-1, keepdim=True).log()
+    mean = (logps.exp() * logps).sum(-1)
+    return {
+        "tokens": tokens.tolist(),
+        "logp": [float(row[token]) for row, token in zip(logps, tokens, strict=True)],
+        "hit": [int(row.argmax()) == int(token) for row, token in zip(logits, tokens, strict=True)],
+        "mean": mean.tolist(),
+        "std": ((logps.exp() * (logps - mean[:, None]) ** 2).sum(-1)).sqrt().tolist(),
+    }
+
+
+def expected_texts(row):
+    if row["task"] == "mcq":
+        wrong = [option for option in row["options"] if option != row["answer"]]
+        return [("answer", 0, row["answer"])] + [("perturbed", n, text) for n, text in enumerate(wrong)]
+    paraphrase = row["paraphrased_answer"]
+    return (
+        [("answer", 0, row["answer"])]
+        + [("paraphrase", 0, paraphrase)] * (paraphrase is not None)
+        + [("perturbed", n, text) for n, text in enumerate(row["perturbed_answers"])]
+    )
+
+
+def assert_same(got, wanted, tolerance=1e-5):
+    got, wanted = got.to_pylist(), wanted.to_pylist()
+    assert len(got) == len(wanted)
+    for one, other in zip(got, wanted, strict=True):
+        for name in one:
+            if name in NUMBERS:
+                np.testing.assert_allclose(one[name], other[name], rtol=0, atol=tolerance)
+            else:
+                assert one[name] == other[name]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "llava", "gemma2", "granite", "mamba"])
+def test_scores_equal_one_forward_pass_at_a_time(models, make_rows, name):
+    model, processor = models[name]
+    rows = make_rows(9, images=name == "llava")
+    table = score(model, processor, rows, set_name="forget10")
+    assert table.schema == SCORES_SCHEMA
+    wanted = [(row, *each) for row in rows for each in expected_texts(row)]
+    assert table.num_rows == len(wanted)
+    for got, (row, kind, index, text) in zip(table.to_pylist(), wanted, strict=True):
+        reference = one_at_a_time(model, processor, row, text)
+        modality = "text" if row["image"] is None else "image"
+        assert (got["set"], got["id"], got["subject"]) == ("forget10", row["id"], row["subject"])
+        assert (got["task"], got["modality"]) == (row["task"], modality)
+        assert (got["kind"], got["index"], got["text"]) == (kind, index, text)
+        assert (got["tokens"], got["hit"]) == (reference["tokens"], reference["hit"])
+        for column in NUMBERS:
+            np.testing.assert_allclose(got[column], reference[column], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "llava", "gemma2"])
+@pytest.mark.parametrize("share", [True, False])
+def test_batches_order_and_padding_change_nothing(models, make_rows, name, share):
+    model, processor = models[name]
+    rows = make_rows(12, images=name == "llava")
+    alone = score(model, processor, rows, set_name="a", token_budget=1, share_prompts=False)
+    for budget in (200, 700, 2**20):
+        options = {"set_name": "a", "token_budget": budget, "share_prompts": share}
+        assert_same(score(model, processor, rows, **options), alone)
+        backwards = score(model, processor, rows[::-1], **options)
+        order = {row["id"]: n for n, row in enumerate(rows)}
+        at = sorted(range(backwards.num_rows), key=lambda n: order[backwards["id"][n].as_py()])
+        assert_same(backwards.take(at), alone)
+
+
+def test_every_distinct_answer_is_scored_once(models, make_rows, monkeypatch):
+    model, processor = models["llava"]
+    rows = make_rows(6, images=True)
+    scored = []
+    score_batch = Forward.score
+    monkeypatch.setattr(Forward, "score", lambda self, batch: scored.extend(batch.flat()) or score_batch(self, batch))
+    twice = score(model, processor, [*rows, *({**row, "id": f"{row['id']}-b"} for row in rows)], set_name="a")
+    distinct = {
+        (row["question"], row["image"] and row["image"].tobytes(), text)
+        for row in rows
+        for _, _, text in expected_texts(row)
+    }
+    assert len(scored) == len(distinct)
+    assert_same(
+        twice.slice(0, twice.num_rows // 2).drop_columns("id"), twice.slice(twice.num_rows // 2).drop_columns("id")
+    )
+
+
+def test_prompts_are_shared_only_where_that_is_right(models, make_rows):
+    for name, kinds in {"llama": {True}, "llava": {True}, "mamba": {False}}.items():
+        model, processor = models[name]
+        encoder = Encoder(processor)
+        forward = Forward(model, encoder)
+        for row in make_rows(9, images=name == "llava"):
+            prompt = encoder.prompt(row["question"], row["image"])
+            forward.score(Batch([prompt], [encoder.answers(prompt, ["In Oslo.", "In Lima."])]))
+        assert set(forward._is_shared.values()) == kinds
+
+
+def test_out_of_memory_halves_the_batch(models, make_rows, monkeypatch):
+    model, processor = models["llama"]
+    rows = make_rows(9)
+    wanted = score(model, processor, rows, set_name="a")
+    forward = model.forward
+    sizes = []
+
+    def small(*args, input_ids, **kwargs):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(*args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(model, "forward", small)
+    assert_same(score(model, processor, rows, set_name="a"), wanted)
+    assert max(sizes) > 2
+    monkeypatch.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    with pytest.raises(torch.OutOfMemoryError):
+        score(model, processor, rows, set_name="a")
+
+
+def test_statistics_of_a_certain_and_an_impossible_token():
+    logits = torch.tensor([[0.0, -torch.inf, -torch.inf], [1000.0, 0.0, 0.0], [1.0, 1.0, 1.0]], dtype=torch.bfloat16)
+    logp, hit, mean, std = token_statistics(logits, torch.tensor([0, 1, 2]))
+    assert logp.dtype == mean.dtype == std.dtype == torch.float32
+    np.testing.assert_allclose(logp, [0, -1000, -np.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(mean, [0, 0, -np.log(3)], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(std, [0, 0, 0], atol=1e-6)
+    assert hit.tolist() == [True, False, False]
+
+
+def test_chunks_change_nothing(monkeypatch):
+    torch.manual_seed(0)
+    logits, targets = torch.randn(50, 11), torch.randint(0, 11, (50,))
+    whole = token_statistics(logits, targets)
+    monkeypatch.setattr("unlearn_metrics.scoring._forward._CHUNK", 33)
+    for one, other in zip(token_statistics(logits, targets), whole, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_bad_input(models, make_rows, monkeypatch):
+    model, processor = models["llama"]
+    (row,) = make_rows(1)
+    with pytest.raises(ValueError, match="set `forget10` has no rows"):
+        score(model, processor, [], set_name="forget10")
+    with pytest.raises(ValueError, match=r"row s0/qa/0: .*is empty"):
+        score(model, processor, [{**row, "answer": " "}], set_name="a")
+    for options in (None, [], ["Oslo", "Lima"], [row["answer"]] * 2):
+        with pytest.raises(ValueError, match="row s0/qa/0: the options must hold the answer"):
+            score(model, processor, [{**row, "task": "mcq", "options": options}], set_name="a")
+    with pytest.raises(ValueError, match=r"s0/qa/0.* lacks the column 'perturbed_answers'"):
+        score(model, processor, [{name: row[name] for name in row if name != "perturbed_answers"}], set_name="a")
+    with pytest.raises(ValueError, match="`token_budget` must be positive, got 0"):
+        score(model, processor, [row], set_name="a", token_budget=0)
+    monkeypatch.setattr(model.lm_head, "forward", lambda hidden: hidden.new_full((*hidden.shape[:-1], 380), torch.nan))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        score(model, processor, [row], set_name="a")

@@ -1,0 +1,100 @@
+import pytest
+from unlearn_train.experiment import Experiment
+from unlearn_train.models import load_model
+from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions
+from unlearn_train.stages import Run
+from unlearn_train.workflow import asked_sets, plan
+
+QUICK = TrainOptions(epochs=1, batch_size=8, learning_rate=1e-3, warmup=0.0)
+
+
+@pytest.fixture
+def experiment(folder, saved):
+    def make(**more):
+        defaults = {
+            "benchmark": "clear",
+            "tasks": ("qa", "caption"),
+            "data": DataOptions(folder=str(folder)),
+            "model": ModelOptions(name=str(saved["llava"])),
+            "finetune": QUICK,
+            "unlearn": QUICK,
+            "methods": {"ga": {}, "npo": {}},
+        }
+        return Experiment(**{**defaults, **more})
+
+    return make
+
+
+def keys(experiment, folder):
+    return {stage.name: stage.key for stage in plan(experiment, folder) if stage.name.split("/")[0] != "evidence"}
+
+
+def changed(one, other):
+    return {name.removeprefix("models/") for name in one if one[name] != other[name]}
+
+
+def test_stages_come_after_their_inputs(experiment, tmp_path):
+    stages = plan(experiment(), tmp_path)
+    places = {stage.name: n for n, stage in enumerate(stages)}
+    assert all(places[needed.name] < places[stage.name] for stage in stages for needed in stage.inputs)
+    assert list(places)[:4] == ["data", "models/pretrained", "models/target", "models/retrained"]
+
+
+def test_what_changes_a_key_changes_all_that_follows(experiment, tmp_path):
+    before = keys(experiment(), tmp_path)
+    assert changed(before, keys(experiment(), tmp_path / "elsewhere")) == set()
+    one = experiment(methods={"ga": {}, "npo": {"train": {"epochs": 2}}})
+    assert changed(before, keys(one, tmp_path)) == {"npo"}
+    assert changed(before, keys(experiment(methods={"ga": {}, "npo": {"beta": 0.2}}), tmp_path)) == {"npo"}
+    finetuned = experiment(finetune=TrainOptions(epochs=2))
+    assert changed(before, keys(finetuned, tmp_path)) == {"target", "retrained", "ga", "npo"}
+    assert changed(before, keys(experiment(forget="holdout"), tmp_path)) == {"target", "ga", "npo"}
+    assert changed(before, keys(experiment(seed=1), tmp_path)) == {"pretrained", "target", "retrained", "ga", "npo"}
+
+
+def test_a_chat_template_s_text_is_part_of_the_key(experiment, saved, tmp_path):
+    def with_template(name, text):
+        (tmp_path / name).write_text(text)
+        model = ModelOptions(name=str(saved["llava"]), chat_template=str(tmp_path / name))
+        return keys(experiment(model=model), tmp_path)
+
+    first = with_template("a.jinja", "{{ messages }}")
+    assert first == with_template("b.jinja", "{{ messages }}")
+    everything = {"pretrained", "target", "retrained", "ga", "npo"}
+    assert changed(first, with_template("a.jinja", "{{ messages }}!")) == everything
+    assert changed(first, keys(experiment(), tmp_path)) == everything
+
+
+def test_models_are_made_from_a_checkpoint(experiment, saved, tmp_path):
+    template = load_model(saved["llava"])[1].chat_template.replace("USER:", "Q:")
+    (tmp_path / "mine.jinja").write_text(template)
+    model = ModelOptions(name=str(saved["llava"]), chat_template=str(tmp_path / "mine.jinja"))
+    chosen = experiment(model=model, methods={"idk": {}})
+    stages = [stage for stage in plan(chosen, tmp_path, quiet=True) if not stage.name.startswith("evidence")]
+    Run(tmp_path, quiet=True).make(stages)
+    names = ["pretrained", "target", "retrained", "idk"]
+    made = {name: load_model(tmp_path / "models" / name) for name in names}
+    assert all(processor.chat_template == template for _, processor in made.values())
+    heads = [model.get_input_embeddings().weight for model, _ in made.values()]
+    assert all((a != b).any() for n, a in enumerate(heads) for b in heads[:n]), "no two are the same model"
+
+
+def test_a_small_model_is_built_where_none_is_named(experiment, text_folder, size, tmp_path):
+    model = ModelOptions(tiny=size)
+    chosen = experiment(
+        data=DataOptions(folder=str(text_folder)), model=model, tasks=("qa",), pretrain=QUICK, rehearse=True
+    )
+    stages = [stage for stage in plan(chosen, tmp_path, quiet=True) if stage.name in ("data", "models/pretrained")]
+    Run(tmp_path, quiet=True).make(stages)
+    assert load_model(tmp_path / "models/pretrained")[0].config.model_type == "llama"
+
+
+def test_every_model_is_asked_the_same(experiment, folder):
+    from unlearn_train.data import RowSets
+
+    chosen = experiment(evaluate=EvaluateOptions(rows=2))
+    asked = asked_sets(chosen, RowSets.read(folder))
+    assert list(asked) == ["forget", "retain", "holdout"]
+    assert len(asked["forget"]) == 8, "forget sets are asked in full"
+    assert {row["subject"] for row in asked["retain"]} in ({"cy"}, {"di"})
+    assert {row["task"] for row in asked["forget"]} == {"qa", "caption", "mcq"}
