@@ -19,6 +19,8 @@ nox.options.sessions = ["lint", "types", "tests", "integration", "wheel", "docs"
 ROOT = Path(__file__).resolve().parent
 RESULTS = ROOT / ".nox" / ".results"
 COVERAGE = {"COVERAGE_FILE": str(RESULTS / "coverage")}
+# Small models gain nothing from a second thread, and lose much where the other core is busy.
+TESTING = {**COVERAGE, "OMP_NUM_THREADS": "1"}
 PROJECTS = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 METADATA: dict[str, dict[str, Any]] = {
     name: nox.project.load_toml(folder / "pyproject.toml")["project"] for name, folder in PROJECTS.items()
@@ -139,19 +141,8 @@ def _install(session: nox.Session, *requirements: str) -> None:
 def _pytest(session: nox.Session, name: str, *args: str) -> None:
     """Runs tests under coverage; `tools/tally.py` counts the results over all sessions."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    junit = f"--junitxml={RESULTS / name}.xml"
-    session.run(
-        "coverage",
-        "run",
-        "-m",
-        "pytest",
-        "--doctest-modules",
-        "--doctest-glob=*.md",
-        junit,
-        *args,
-        *session.posargs,
-        env=COVERAGE,
-    )
+    options = ("--doctest-modules", "--doctest-glob=*.md", f"--junitxml={RESULTS / name}.xml")
+    session.run("coverage", "run", "-m", "pytest", *options, *args, *session.posargs, env=TESTING)
 
 
 def _build(session: nox.Session, package: str, folder: Path) -> str:

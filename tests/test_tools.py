@@ -26,10 +26,11 @@ def load(name: str) -> ModuleType:
 def session(tmp_path: Path):
     """Runs the given test file as a session does; its results go to `tmp_path / "results"`."""
 
-    def run(name: str, code: str) -> None:
+    def run(name: str, code: str, other: str = "") -> None:
         tests = tmp_path / "tests"
         tests.mkdir(exist_ok=True)
         (tests / "test_planted.py").write_text(code)
+        (tests / "test_other.py").write_text(other)
         results = tmp_path / "results" / f"{name}.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tests]
         environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -41,28 +42,29 @@ def session(tmp_path: Path):
 PASSING = "def test_one(): pass\n"
 SKIPPING = "import pytest\ndef test_one(): pytest.importorskip('no_such_module')\n"
 MODULE_SKIPPING = "import pytest\npytest.importorskip('no_such_module')\ndef test_one(): pass\n"
+EXTRA_SKIPPING = SKIPPING.replace("module'", "module', reason='needs the extra [score]'")
 DATA_SKIPPING = "import pytest\ndef test_one(): pytest.skip('no data here')\n"
 FAILING = "def test_one(): raise ValueError\n"
 
 
 @pytest.mark.parametrize("first", [SKIPPING, MODULE_SKIPPING, DATA_SKIPPING, PASSING])
 def test_a_test_passed_where_some_session_passed_it(session, tmp_path, capsys, first) -> None:
-    session("a", first)
-    session("b", PASSING)
+    session("tests", first)
+    session("integration", PASSING)
     assert load("tally").main(tmp_path / "results") == 0
     assert capsys.readouterr().out == "1 passed, 0 failed, 0 skipped\n"
 
 
-@pytest.mark.parametrize("code", [SKIPPING, MODULE_SKIPPING])
+@pytest.mark.parametrize("code", [SKIPPING, MODULE_SKIPPING, EXTRA_SKIPPING])
 def test_a_module_that_no_session_has_is_an_error(session, tmp_path, capsys, code) -> None:
-    session("a", "def test_other(): pass\n" + code)
-    session("b", "def test_other(): pass\n" + code)
+    session("tests", code, PASSING)
+    session("integration", code, PASSING)
     assert load("tally").main(tmp_path / "results") == 1
     assert "no session has the modules" in capsys.readouterr().out
 
 
 def test_other_reasons_are_listed(session, tmp_path, capsys) -> None:
-    session("a", "def test_other(): pass\n" + DATA_SKIPPING)
+    session("integration", DATA_SKIPPING, PASSING)
     assert load("tally").main(tmp_path / "results") == 0
     assert capsys.readouterr().out.splitlines() == [
         "skipped everywhere: tests.test_planted.test_one: no data here",
@@ -71,8 +73,8 @@ def test_other_reasons_are_listed(session, tmp_path, capsys) -> None:
 
 
 def test_a_failure_anywhere_is_a_failure(session, tmp_path, capsys) -> None:
-    session("a", PASSING)
-    session("b", FAILING)
+    session("tests", PASSING)
+    session("integration", FAILING)
     assert load("tally").main(tmp_path / "results") == 1
     assert capsys.readouterr().out == "0 passed, 1 failed, 0 skipped\n"
 

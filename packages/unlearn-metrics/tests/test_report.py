@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from unlearn_metrics.report import GalleryItem, command, write_report
 
+pytest.importorskip("matplotlib", reason="needs the extra [report]")
+
 STATES = {  # what each model knows of the forget set, of the rest, and of what it learnt in pretraining
     "pretrained": (0.12, 0.11, 0.93),
     "target": (0.97, 0.96, 0.9),

@@ -5,7 +5,7 @@ import gc
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import datasets
+import jaxtyping
 import pytest
 from PIL import Image
 
@@ -82,6 +83,14 @@ def _settled() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _unenforced() -> Iterator[None]:
+    """Users have unlearn-core's signatures unchecked; its own tests, which check them, may run in the same session."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

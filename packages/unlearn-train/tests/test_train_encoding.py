@@ -174,3 +174,21 @@ def test_an_empty_answer_is_refused(llama, answer):
 def test_an_image_is_refused_by_a_text_model(llama):
     with pytest.raises(ValueError, match="an image .* was given to a text model"):
         encode(llama[1], QUESTION, ANSWER, IMAGE)
+
+
+def test_space_around_an_answer_is_no_part_of_it(llama):
+    bare, spaced = encode(llama[1], QUESTION, ANSWER), encode(llama[1], QUESTION, f"\n {ANSWER}  ")
+    assert torch.equal(bare.input_ids, spaced.input_ids)
+    assert torch.equal(bare.labels, spaced.labels)
+
+
+def test_a_processor_that_puts_tokens_after_the_end_is_refused(llama):
+    from tokenizers import processors
+
+    ending = copy.deepcopy(llama[1])
+    ending.chat_template = turns("{{ message['content'] }}", "A:{{ message['content'] }}", ask="A:")
+    ending.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", ending.eos_token_id)]
+    )
+    with pytest.raises(ValueError, match="do not begin|after the end"):
+        encode(ending, QUESTION, ANSWER)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_train import options
 from unlearn_train.experiment import Experiment
+from unlearn_train.extras import need
 from unlearn_train.settings import DataOptions
 from unlearn_train.stages import Stage
 
@@ -23,7 +24,7 @@ def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
     """Return the stage that puts the rows into `data/`.
 
     Raises:
-        ValueError: the folder of the data is not there, or leaves itself through a link.
+        ValueError: the folder of the data holds neither rows nor the benchmark's files.
     """
     chosen = experiment.data
     if chosen.folder is not None and all((Path(chosen.folder) / name).is_file() for name in DATASET_FILES):
@@ -65,19 +66,23 @@ def _tofu_files(folder: str | None) -> dict[str, object]:
 
 
 def _read_tofu(folder: str | None, out: Path) -> None:
+    need("clear_data")
     from clear_data import read_tofu
 
     read_tofu(folder or "locuslab/TOFU").save(out, overwrite=True)
 
 
 def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
+    need("clear_data")
     from clear_data import BuildOptions, build
 
     wanted = BuildOptions(
         subjects=chosen.subjects,
+        questions=chosen.questions,
         images=chosen.images,
         holdout=chosen.holdout,
         figures=chosen.figures,
+        scenes=chosen.scenes,
         size=chosen.size,
         seed=seed,
     )

@@ -90,18 +90,15 @@ def encode(processor: Processor, question: str, answer: str, image: Image.Image 
             f"a row with an image (question {question!r}) was given to a text model; select text rows, or use a "
             "vision-language model."
         )
-    prompt, whole = render(processor, question, answer, has_image=image is not None)
+    prompt, whole = render(processor, question, answer.strip(), has_image=image is not None)
+    answer_ids = _answer_ids(tokenizer_of(processor), prompt, whole)
     inputs = _tokenize(processor, whole, image)
     ids = inputs.pop("input_ids")[0]
     inputs.pop("attention_mask", None)
-    prompt_ids = _tokenize(processor, prompt, image)["input_ids"][0]
-    if len(prompt_ids) >= len(ids) or not torch.equal(ids[: len(prompt_ids)], prompt_ids):
-        raise ValueError(
-            f"the tokens of the prompt {prompt!r} do not begin those of {whole!r}; end the template's generation "
-            "prompt at a token's border."
-        )
-    labels = ids.clone()
-    labels[: len(prompt_ids)] = IGNORED
+    if ids[-len(answer_ids) :].tolist() != answer_ids:
+        raise ValueError(f"{type(processor).__name__} puts tokens after the end of {whole!r}; use one that does not.")
+    labels = torch.full_like(ids, IGNORED)
+    labels[-len(answer_ids) :] = ids[-len(answer_ids) :]
     is_sequence = {key: value.shape == (1, len(ids)) for key, value in inputs.items()}
     return Encoded(
         ids,
@@ -109,6 +106,17 @@ def encode(processor: Processor, question: str, answer: str, image: Image.Image 
         {key: value[0] for key, value in inputs.items() if is_sequence[key]},
         {key: value for key, value in inputs.items() if not is_sequence[key]},
     )
+
+
+def _answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, whole: str) -> list[int]:
+    """The tokens of the answer and its end. The image is left out: it is expanded within the prompt alone."""
+    prompt_ids, ids = (tokenizer(text, **_special(tokenizer, text))["input_ids"] for text in (prompt, whole))
+    if len(prompt_ids) >= len(ids) or ids[: len(prompt_ids)] != prompt_ids:
+        raise ValueError(
+            f"the tokens of the prompt {prompt!r} do not begin those of {whole!r}; end the template's generation "
+            "prompt at a token's border."
+        )
+    return list(ids[len(prompt_ids) :])
 
 
 def _turn(processor: Processor, role: str, text: str, has_image: bool) -> dict[str, Any]:
@@ -146,9 +154,13 @@ def _end_token(tokenizer: PreTrainedTokenizerBase, tail: str) -> str:
 
 
 def _tokenize(processor: Processor, text: str, image: Image.Image | None) -> dict[str, Tensor]:
-    bos = tokenizer_of(processor).bos_token
-    options: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": not (bos and text.startswith(bos))}
+    options: dict[str, Any] = {"return_tensors": "pt", **_special(tokenizer_of(processor), text)}
     if isinstance(processor, ProcessorMixin):
         options |= {"text": text} if image is None else {"text": text, "images": image}
         return dict(processor(**options))
     return dict(processor(text, **options))
+
+
+def _special(tokenizer: PreTrainedTokenizerBase, text: str) -> dict[str, bool]:
+    """Where the template has put the first token, the tokenizer must not put it a second time."""
+    return {"add_special_tokens": not (tokenizer.bos_token and text.startswith(tokenizer.bos_token))}

@@ -35,7 +35,7 @@ class Experiment:
     finetune: TrainOptions = field(default_factory=TrainOptions)
     """of the target and of the retrained model"""
     rehearse: bool = False
-    """finetune on what was pretrained too, so that a small model keeps it"""
+    """keep what was pretrained among the rows that are learnt and retained, so that a small model keeps it"""
     unlearn: TrainOptions = field(default_factory=TrainOptions)
     methods: dict[str, Any] = field(default_factory=dict)
     """options by method; its `train` overrides `unlearn`"""

@@ -12,6 +12,7 @@ import yaml
 
 from unlearn_train import options
 from unlearn_train.experiment import Experiment
+from unlearn_train.extras import installed_version
 from unlearn_train.gallery import gallery
 from unlearn_train.stages import RECORD, Stage
 
@@ -56,7 +57,10 @@ def describe_run(experiment: Experiment) -> dict[str, Any]:
     return {
         "options": options.plain(experiment),
         "seeds": {state: experiment.seed_for(state) for state in experiment.states},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in REPORTED}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: found for name in REPORTED if (found := installed_version(name))},
+        },
     }
 
 

@@ -93,12 +93,16 @@ class DataOptions:
     folder: str | None = None
     """a dataset folder (rows.parquet, sets.json) or a benchmark's files; rows are built where it is left out"""
     subjects: int = 40
+    questions: int = 10
+    """about each subject's profile"""
     images: int = 8
     """photographs of each subject"""
     holdout: int = 4
     """subjects that no model learns"""
     figures: int = 12
     """public figures, known from pretraining"""
+    scenes: int = 120
+    """drawn scenes, known from pretraining"""
     size: int = 64
     """pixels on a side of an image"""
     pool: str | None = None

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from unlearn_train.extras import installed_version
 
 RECORD = "stage.json"
 VERSIONED = ("unlearn-core", "unlearn-train", "torch", "transformers")
@@ -43,7 +44,7 @@ class Stage:
         upstream = [
             self.name,
             self.options,
-            {name: version(name) for name in self.packages},
+            {name: installed_version(name) for name in self.packages},
             [stage.key for stage in self.inputs],
         ]
         return blake2b(json.dumps(upstream, sort_keys=True).encode(), digest_size=16).hexdigest()

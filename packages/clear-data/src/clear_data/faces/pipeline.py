@@ -17,7 +17,7 @@ from torch import Tensor
 from clear_data.faces.framing import Framing
 
 
-class PortraitPhotographPipeline(DiffusionPipeline):  # type: ignore[misc,unused-ignore]  # diffusers is untyped
+class PortraitPhotographPipeline(DiffusionPipeline):
     """Draws photographs of the person on a portrait.
 
     Args:

@@ -35,7 +35,7 @@ class PortraitFaces(FaceSource):
     """
 
     STEPS: ClassVar[int] = 12
-    VARIATION: ClassVar[float] = 0.7
+    VARIATION: ClassVar[float] = 0.8
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """What several commands take, and the extras that they need."""
 
 import argparse
-import importlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,28 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unlearn_train.settings import TrainOptions
-
-EXTRAS = {
-    "clear_data": "data",
-    "unlearn_metrics": "eval",
-    "unlearn_metrics.scoring": "eval",
-    "unlearn_metrics.report": "eval",
-}
-
-
-def need(*modules: str) -> None:
-    """Import what an extra brings.
-
-    Raises:
-        ImportError: it is not installed; the message names the extra.
-    """
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ImportError(
-                f'this needs {module} ({error}); install it with `pip install "unlearn-train[{EXTRAS[module]}]"`.'
-            ) from error
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from unlearn_train.commands._shared import add_model, need
+from unlearn_train.commands._shared import add_model
+from unlearn_train.extras import need
 
 
 def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from unlearn_train.commands._shared import need
+from unlearn_train.extras import need
 
 
 def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_train import clear, tofu
-from unlearn_train.commands._shared import listing, need
+from unlearn_train.commands._shared import listing
+from unlearn_train.extras import need
 
 BENCHMARKS = {"clear": clear, "tofu": tofu}
 FLAGS = {
@@ -44,7 +45,7 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or go on with an experiment, and show its numbers."""
-    need("clear_data", "unlearn_metrics")
+    need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
     from unlearn_metrics import render_table
 
     from unlearn_train.results import write_results, write_run
