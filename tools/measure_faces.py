@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,7 +36,7 @@ def requests_for(persons: Sequence[Person], count: int, *, seed: int) -> list[Fa
     Random(seed).shuffle(ranked)
     women = [person for person in ranked if person.gender == "female"]
     men = [person for person in ranked if person.gender != "female"]
-    mixed = [person for pair in zip(women, men, strict=False) for person in pair] if women and men else ranked
+    mixed = [person for pair in zip_longest(women, men) for person in pair if person is not None]
     if len(mixed) < count:
         raise ValueError(f"{count} subjects are wanted, {len(mixed)} persons are there; lower --subjects.")
     return [
