@@ -17,8 +17,8 @@ EMBEDDED: dict[str, Any] = {
     "rehearse": True,
     "model": {"tiny": {"patch": 16, "vocabulary": 4096}},
     "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 1.5e-3},
-    "finetune": {"epochs": 20, "batch_size": 16, "learning_rate": 1.5e-3},
-    "unlearn": {"epochs": 6, "batch_size": 16, "learning_rate": 1e-4},
+    "finetune": {"epochs": 24, "batch_size": 16, "learning_rate": 1.5e-3},
+    "unlearn": {"epochs": 6, "batch_size": 16, "learning_rate": 1.5e-4},
     "methods": {
         "ga": {"train": {"epochs": 4}},
         "graddiff": {},

@@ -69,7 +69,8 @@ def _read_tofu(folder: str | None, out: Path) -> None:
     need("clear_data")
     from clear_data import read_tofu
 
-    read_tofu(folder or "locuslab/TOFU").save(out, overwrite=True)
+    read_tofu(folder or "locuslab/TOFU").save(out / "made", overwrite=True)
+    _move_up(out / "made")
 
 
 def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
@@ -86,11 +87,15 @@ def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
         size=chosen.size,
         seed=seed,
     )
-    # Built in a folder of its own: a build that was killed is taken up from what it left there.
-    build(wanted, _faces(chosen), out / "built", None if quiet else _progress)
-    for path in (out / "built").iterdir():
-        path.rename(out / path.name)
-    (out / "built").rmdir()
+    # In a folder of its own: a build that was killed is taken up from what it left there.
+    build(wanted, _faces(chosen), out / "made", None if quiet else _progress)
+    _move_up(out / "made")
+
+
+def _move_up(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.rename(folder.parent / path.name)
+    folder.rmdir()
 
 
 def _faces(chosen: DataOptions) -> "FaceSource":
