@@ -160,3 +160,15 @@ def test_an_image_feature_with_a_path_is_not_followed(own, tmp_path, rows, write
 def test_a_column_of_no_images_is_refused(own):
     with pytest.raises(ValueError, match="the column image of .*rows.parquet holds no images"):
         images(own, 3)
+
+
+def test_sets_that_share_subjects_are_refused(own):
+    data = RowSets.read(own)
+    data.require_apart("forget10", "retain90")
+    with pytest.raises(ValueError, match=r"`forget10` and `forget10` share \d+ subjects, .+ among them"):
+        data.require_apart("forget10", "forget10")
+    sets = {**data.sets, "holdout": data.sets["retain90"][:1]}
+    with pytest.raises(ValueError, match="`retain90` and `holdout` share 1 subjects"):
+        RowSets(data.rows, sets).require_apart("forget10", "retain90")
+    with pytest.raises(ValueError, match="there is no set `forget1O` in this data; did you mean `forget10`"):
+        data.require_apart("forget1O", "retain90")

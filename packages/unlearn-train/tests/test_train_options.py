@@ -124,7 +124,7 @@ def test_bad_files_are_named(tmp_path):
         with pytest.raises(ValueError, match=f"a.yaml {message}"):
             read_yaml(path)
     for missing in (tmp_path / "b.yaml", tmp_path):
-        with pytest.raises(ValueError, match="is not there; `--config` takes a YAML file"):
+        with pytest.raises(ValueError, match="is not there; a YAML file of options is needed"):
             read_yaml(missing)
 
 

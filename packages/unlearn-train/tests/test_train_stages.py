@@ -63,7 +63,7 @@ def test_a_result_is_made_again_when_anything_upstream_changed(tmp_path, change)
 def test_a_result_is_made_again_when_a_version_changed(tmp_path, monkeypatch):
     made = []
     Run(tmp_path).make([stage(made, packages=("torch",))])
-    monkeypatch.setattr(stages, "version", lambda name: f"{name} 99")
+    monkeypatch.setattr(stages, "installed_version", lambda name: f"{name} 99")
     Run(tmp_path).make([stage(made, packages=("torch",))])
     assert len(made) == 2
 

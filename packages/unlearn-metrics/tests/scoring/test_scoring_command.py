@@ -1,13 +1,16 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from unlearn_metrics import Evidence
 from unlearn_metrics.cli import main
 from unlearn_metrics.scoring import load_model, load_sets
@@ -166,3 +169,13 @@ def test_image_paths_inside_the_folder_are_read(write_data):
     images = [row["image"] for row in load_sets(data, ["forget10"])["forget10"] if row["image"]]
     assert images
     assert {image.mode for image in images} == {"RGB"}
+
+
+def test_a_model_without_all_its_weights_is_not_scored(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["llama"], tmp_path / "lacking"))
+    weights = load_file(folder / "model.safetensors")
+    lacking = next(name for name in weights if "down_proj" in name)
+    del weights[lacking]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"lacks weights, {lacking} among them"):
+        load_model(folder)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,22 @@ class RowSets:
         Raises:
             ValueError: there is no such set, or it has no such row.
         """
-        if name not in self.sets:
-            near = difflib.get_close_matches(name, self.sets, 1)
-            hint = f"did you mean `{near[0]}`? " if near else ""
-            raise ValueError(f"there is no set `{name}` in this data; {hint}it has {', '.join(sorted(self.sets))}.")
-        return self.of_subjects(self.sets[name], tasks, what=f"set `{name}`")
+        return self.of_subjects(self._members(name), tasks, what=f"set `{name}`")
+
+    def require_apart(self, forget: str, retain: str) -> None:
+        """Check that nobody who is to be forgotten is kept, and that nobody held out is either.
+
+        Raises:
+            ValueError: there is no such set, or two of them share subjects.
+        """
+        held_out = ["holdout"] if "holdout" in self.sets else []
+        for one, other in combinations([forget, retain, *held_out], 2):
+            shared = sorted(self._members(one) & self._members(other))
+            if shared:
+                raise ValueError(
+                    f"the sets `{one}` and `{other}` share {len(shared)} subjects, {shared[0]} among them; choose sets "
+                    "that are apart, such as forget10 and retain90."
+                )
 
     def of_subjects(
         self, subjects: Collection[str], tasks: Collection[str] | None = None, *, what: str = "request"
@@ -93,6 +105,13 @@ class RowSets:
                 "learnt, forgotten or measured on it."
             )
         return [_decoded(row) for row in self.rows.select([n for _, n in chosen])]
+
+    def _members(self, name: str) -> frozenset[str]:
+        if name not in self.sets:
+            near = difflib.get_close_matches(name, self.sets, 1)
+            hint = f"did you mean `{near[0]}`? " if near else ""
+            raise ValueError(f"there is no set `{name}` in this data; {hint}it has {', '.join(sorted(self.sets))}.")
+        return frozenset(self.sets[name])
 
 
 def _read_rows(path: Path) -> datasets.Dataset:
@@ -131,9 +150,13 @@ def _read_sets(path: Path) -> dict[str, list[str]]:
         raise ValueError(f"{path} is not there; it names the subjects of every set.") from None
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); write it again.") from error
-    if not isinstance(sets, dict) or not all(isinstance(subjects, list) for subjects in sets.values()):
+    if not isinstance(sets, dict) or not all(map(_is_names, sets.values())):
         raise ValueError(f'{path} must map every set to a list of subjects, as {{"forget10": ["subject"]}}.')
     return sets
+
+
+def _is_names(subjects: Any) -> bool:
+    return isinstance(subjects, list) and all(isinstance(subject, str) for subject in subjects)
 
 
 def _decoded(row: Row) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_train import options
+from unlearn_train.data import RowSets
 from unlearn_train.experiment import Experiment
 from unlearn_train.extras import need
 from unlearn_train.settings import DataOptions
@@ -16,8 +17,9 @@ from unlearn_train.stages import Stage
 if TYPE_CHECKING:
     from clear_data.faces import FaceSource
 
-MADE_BY = ("clear-data",)
+MADE_BY = ("clear-data", "Faker", "datasets", "diffusers", "pillow", "torch")
 DATASET_FILES = ("rows.parquet", "sets.json")
+COPIED = (*DATASET_FILES, "subjects.jsonl", "README.md", "build.json")
 
 
 def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
@@ -29,7 +31,10 @@ def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
     chosen = experiment.data
     if chosen.folder is not None and all((Path(chosen.folder) / name).is_file() for name in DATASET_FILES):
         folder = Path(chosen.folder)
-        return Stage("data", partial(_copy, folder), {"files": digest(folder, DATASET_FILES)}, packages=())
+        RowSets.read(folder)  # so that a fault is told of the user's file, not of a copy
+        files = tuple(name for name in COPIED if (folder / name).is_file())
+        return Stage("data", partial(_copy, folder), {"files": digest(folder, files)}, packages=())
+    need("clear_data")
     if experiment.benchmark == "tofu":
         return Stage("data", partial(_read_tofu, chosen.folder), _tofu_files(chosen.folder), packages=MADE_BY)
     if chosen.folder is not None:
@@ -54,9 +59,9 @@ def digest(folder: Path, names: tuple[str, ...] | None = None) -> dict[str, str]
 
 
 def _copy(folder: Path, out: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_file():
-            shutil.copyfile(path, out / path.name)
+    for name in COPIED:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
 
 
 def _tofu_files(folder: str | None) -> dict[str, object]:
@@ -66,16 +71,18 @@ def _tofu_files(folder: str | None) -> dict[str, object]:
 
 
 def _read_tofu(folder: str | None, out: Path) -> None:
-    need("clear_data")
     from clear_data import read_tofu
+
+    shutil.rmtree(out / "copied", ignore_errors=True)
 
     read_tofu(folder or "locuslab/TOFU").save(out / "made", overwrite=True)
     _move_up(out / "made")
 
 
 def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
-    need("clear_data")
     from clear_data import BuildOptions, build
+
+    shutil.rmtree(out / "copied", ignore_errors=True)
 
     wanted = BuildOptions(
         subjects=chosen.subjects,
@@ -93,9 +100,10 @@ def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
 
 
 def _move_up(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.rename(folder.parent / path.name)
-    folder.rmdir()
+    """Copied, then removed under another name: cut off anywhere, the next start finds the whole folder or none."""
+    _copy(folder, folder.parent)
+    done = folder.rename(folder.with_name("copied"))
+    shutil.rmtree(done)
 
 
 def _faces(chosen: DataOptions) -> "FaceSource":

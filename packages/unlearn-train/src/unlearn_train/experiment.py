@@ -61,7 +61,10 @@ class Experiment:
 
     def unlearning(self, name: str) -> TrainOptions:
         """Return how one of the methods is trained."""
-        merged = options.merge(options.plain(self.unlearn), self._given(name).get("train", {}))
+        train = self._given(name).get("train", {})
+        if not isinstance(train, Mapping):
+            raise ValueError(f"`methods.{name}.train` takes options by name, got {train!r}.")
+        merged = options.merge(options.plain(self.unlearn), train)
         return options.build(TrainOptions, merged, path=f"methods.{name}.train")
 
     def seed_for(self, state: str) -> int:

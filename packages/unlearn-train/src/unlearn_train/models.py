@@ -1,5 +1,6 @@
 """Loading and saving of any Hugging Face language or vision-language model."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def load_model(
     trust_remote_code: bool = False,
     chat_template: Path | None = None,
 ) -> tuple[PreTrainedModel, Processor]:
-    """Load a model and its processor (vision-language models) or tokenizer (language models).
+    """Load a model and its processor (vision-language models) or tokenizer (language models) onto the default device.
 
     Args:
         name: a folder, or a name on the Hugging Face hub.
@@ -57,7 +58,12 @@ def load_model(
         )
     if template is not None:
         processor.chat_template = template
-    return model, processor
+    return model.to(default_device()), processor
+
+
+def default_device() -> str:
+    """Return where models run: this process's GPU, or the CPU where there is none."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def _read(name: str | Path, dtype: str, trust_remote_code: bool) -> tuple[PreTrainedModel, Processor, Collection[str]]:

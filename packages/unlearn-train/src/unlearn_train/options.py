@@ -105,12 +105,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"{path} is not there; `--config` takes a YAML file of options.") from None
+        raise ValueError(f"{path} is not there; a YAML file of options is needed, such as a run's run.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML ({error}).") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold options by name, got {type(values).__name__}.")
     return values
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read the options of a `run.yaml`, or of a YAML file that holds options alone.
+
+    Raises:
+        ValueError: the file is missing, no YAML, or holds no options.
+    """
+    values = read_yaml(path)
+    chosen = values.get("options", values)
+    if not isinstance(chosen, dict):
+        raise ValueError(f"`options` in {path} must hold options by name, got {chosen!r}.")
+    return chosen
 
 
 def describe(cls: type, path: str = "") -> list[tuple[str, Any]]:

@@ -112,6 +112,13 @@ class DataOptions:
     faces: str | None = None
     """folder of photographs, instead of drawing any"""
 
+    def __post_init__(self) -> None:
+        given = [name for name in ("faces", "pool", "pipeline") if getattr(self, name) is not None]
+        if "faces" in given and len(given) > 1:
+            raise ValueError(
+                f"`faces` are photographs that are there, so `{given[1]}` has nothing to do; give one of them."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:

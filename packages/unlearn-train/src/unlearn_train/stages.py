@@ -20,7 +20,7 @@ from typing import Any
 from unlearn_train.extras import installed_version
 
 RECORD = "stage.json"
-VERSIONED = ("unlearn-core", "unlearn-train", "torch", "transformers")
+VERSIONED = ("unlearn-core", "unlearn-train", "accelerate", "pillow", "tokenizers", "torch", "transformers")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import copy
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -237,8 +238,18 @@ def answers_alone(inputs: Mapping[str, Tensor]) -> Batch:
 
 def forward(model: Module, batch: Batch) -> Tensor:
     """Return the logits at the positions of the batch's labels: [rows, labels' length, vocabulary]."""
-    logits: Tensor = model(**batch.inputs, logits_to_keep=batch.labels.shape[1]).logits
+    kept = batch.labels.shape[1]
+    if _keeps_logits(type(getattr(model, "module", model))):
+        logits: Tensor = model(**batch.inputs, logits_to_keep=kept).logits
+    else:
+        logits = model(**batch.inputs).logits[:, -kept:]
     return logits
+
+
+@cache
+def _keeps_logits(model_class: type[Module]) -> bool:
+    """Whether a model can leave out logits that nobody reads; most can."""
+    return "logits_to_keep" in signature(model_class.forward).parameters
 
 
 def _frozen(model: PreTrainedModel) -> PreTrainedModel:
@@ -248,6 +259,8 @@ def _frozen(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _run(trainer_class: type[Trainer], options: TrainOptions, *, quiet: bool, **parts: Any) -> Log:
+    if parts["model"].dtype == torch.float16:
+        raise ValueError("float16 weights cannot be trained without losing small steps; load them as float32.")
     torch.manual_seed(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = trainer_class(

@@ -86,6 +86,7 @@ class _Work:
         from unlearn_train.models import load_model, save_model
 
         chosen, sets = self.experiment, self._rows()
+        sets.require_apart(chosen.forget, chosen.retain)
         template = chosen.model.chat_template
         if chosen.model.name is not None:
             model, processor = load_model(

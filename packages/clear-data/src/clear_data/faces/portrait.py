@@ -95,8 +95,11 @@ class PortraitFaces(FaceSource):
 
     @cached_property
     def _pipeline(self) -> "PortraitPhotographPipeline":
+        from diffusers.utils import logging
+
         from clear_data.faces.pipeline import PortraitPhotographPipeline
 
+        logging.disable_progress_bar()  # two small files, and the photographs have a progress of their own
         try:
             loaded: PortraitPhotographPipeline = PortraitPhotographPipeline.from_pretrained(
                 self.folder, use_safetensors=True, local_files_only=True

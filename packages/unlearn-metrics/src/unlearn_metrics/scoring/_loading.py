@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -56,15 +57,21 @@ def load_model(
     try:
         is_vision = AutoConfig.from_pretrained(name, **code).model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
         auto: Any = AutoModelForImageTextToText if is_vision else AutoModelForCausalLM
-        model = auto.from_pretrained(name, dtype=_DTYPES[dtype], use_safetensors=True, **code)
+        how: dict[str, Any] = {"dtype": _DTYPES[dtype], "use_safetensors": True, "output_loading_info": True}
+        model, loaded = auto.from_pretrained(name, **how, **code)
         processor = (AutoProcessor if is_vision else AutoTokenizer).from_pretrained(name, **code)
-        return model.to(device).eval(), processor
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
             f"{name} cannot be loaded as a model ({reason}). "
             "Give a folder with config.json, safetensors and a tokenizer, or a name on the hub."
         ) from error
+    if loaded["missing_keys"]:
+        raise ValueError(
+            f"{name} lacks weights, {min(loaded['missing_keys'])} among them, and would answer at random. "
+            "Give a folder that holds the whole model."
+        )
+    return model.to(device).eval(), processor
 
 
 def load_sets(folder: str | Path, names: Iterable[str]) -> dict[str, list[Row]]:

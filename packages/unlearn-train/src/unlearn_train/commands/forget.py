@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     options = training_options(args)
     method = build_method(args.method, **merge(*(nest(text) for text in args.option)))
     data = RowSets.read(args.data)
+    data.require_apart(args.forget, args.retain)
     tasks = args.tasks.split(",")
     forgotten, retained = data.select(args.forget, tasks), data.select(args.retain, tasks)
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from unlearn_train.stages import Run
     from unlearn_train.workflow import plan
 
-    experiment = options.build(Experiment, options.read_yaml(args.folder / "run.yaml")["options"])
+    experiment = options.build(Experiment, options.read_run(args.folder / "run.yaml"))
     stages = plan(experiment, args.folder, quiet=args.quiet)
     for stage in stages:
         if Run(args.folder).record(stage) is None:

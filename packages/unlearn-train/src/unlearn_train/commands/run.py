@@ -72,8 +72,9 @@ def resolve(args: argparse.Namespace) -> Any:
     from unlearn_train import options
     from unlearn_train.experiment import Experiment
 
-    given = options.read_yaml(args.config) if args.config else {}
-    given = given.get("options", given)
+    given = options.read_run(args.config) if args.config else {}
+    if given.get("benchmark", args.benchmark) != args.benchmark:
+        raise ValueError(f"{args.config} is of `unlearn run {given['benchmark']}`, not of {args.benchmark}.")
     flags = {name: getattr(args, flag.replace("-", "_")) for flag, (name, _, _) in FLAGS.items()}
     named = [options.place(name, value) for name, value in flags.items() if value is not None]
     chosen = options.merge(given, *named, *(options.nest(text) for text in args.set))
