@@ -43,8 +43,8 @@ def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
             "`clear-data read` writes one."
         )
     given = {"faces": chosen.faces, "pool": chosen.pool, "pipeline": chosen.pipeline}
-    files = {name: digest(Path(path)) for name, path in given.items() if path is not None and Path(path).is_dir()}
-    made_from = {"seed": experiment.seed, **options.plain(chosen), **files}
+    folders = {name: digest(Path(path)) for name, path in given.items() if path is not None and Path(path).is_dir()}
+    made_from = {"seed": experiment.seed, **options.plain(chosen), **folders}
     return Stage("data", partial(_build, chosen, experiment.seed, quiet), made_from, packages=MADE_BY)
 
 

@@ -58,7 +58,7 @@ def load_model(
         )
     if template is not None:
         processor.chat_template = template
-    return model.to(default_device()), processor
+    return model.to(default_device()), processor  # type: ignore[arg-type]  # a wrapper hides the types of `to`
 
 
 def default_device() -> str:

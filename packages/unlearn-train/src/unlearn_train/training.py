@@ -4,7 +4,7 @@ import copy
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -239,17 +239,16 @@ def answers_alone(inputs: Mapping[str, Tensor]) -> Batch:
 def forward(model: Module, batch: Batch) -> Tensor:
     """Return the logits at the positions of the batch's labels: [rows, labels' length, vocabulary]."""
     kept = batch.labels.shape[1]
-    if _keeps_logits(type(getattr(model, "module", model))):
+    if _keeps_logits(getattr(model, "module", model)):
         logits: Tensor = model(**batch.inputs, logits_to_keep=kept).logits
     else:
         logits = model(**batch.inputs).logits[:, -kept:]
     return logits
 
 
-@cache
-def _keeps_logits(model_class: type[Module]) -> bool:
+def _keeps_logits(model: Module) -> bool:
     """Whether a model can leave out logits that nobody reads; most can."""
-    return "logits_to_keep" in signature(model_class.forward).parameters
+    return "logits_to_keep" in signature(model.forward).parameters
 
 
 def _frozen(model: PreTrainedModel) -> PreTrainedModel:
