@@ -45,9 +45,6 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or go on with an experiment, and show its numbers."""
-    need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
-    from unlearn_metrics import render_table
-
     from unlearn_train.results import write_results, write_run
     from unlearn_train.stages import Run
     from unlearn_train.workflow import plan
@@ -55,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
     experiment = resolve(args)
     folder: Path = args.runs / args.name
     stages = plan(experiment, folder, quiet=args.quiet)
+    need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
+    from unlearn_metrics import render_table
+
     write_run(experiment, folder)
     Run(folder, quiet=args.quiet).make(stages)
     results = write_results(experiment, folder, stages)
