@@ -2,10 +2,9 @@
 
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from unlearn_core import Batch, LossParts, Method
 from unlearn_core.losses import sequence_logps, token_logps
 
+from unlearn_train.answers import answers_alone, forward
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import IGNORED, Processor
@@ -226,29 +226,6 @@ class UnlearnTrainer(Trainer):
     def _get_train_sampler(self, *args: Any, **options: Any) -> Sampler[int]:
         # The pairs are in their order already; shuffled again, a retain row could come back before all had their turn.
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]  # a Trainer's may be anything
-
-
-def answers_alone(inputs: Mapping[str, Tensor]) -> Batch:
-    """Make a batch whose labels begin just before the first answer token: nothing before it is ever predicted."""
-    labels = inputs["labels"]
-    first = int((labels != IGNORED).any(0).nonzero()[0])
-    seen = {key: value for key, value in inputs.items() if key != "labels"}
-    return Batch(inputs=seen, labels=labels[:, max(first - 1, 0) :])
-
-
-def forward(model: Module, batch: Batch) -> Tensor:
-    """Return the logits at the positions of the batch's labels: [rows, labels' length, vocabulary]."""
-    kept = batch.labels.shape[1]
-    if _keeps_logits(getattr(model, "module", model)):
-        logits: Tensor = model(**batch.inputs, logits_to_keep=kept).logits
-    else:
-        logits = model(**batch.inputs).logits[:, -kept:]
-    return logits
-
-
-def _keeps_logits(model: Module) -> bool:
-    """Whether a model can leave out logits that nobody reads; most can."""
-    return "logits_to_keep" in signature(model.forward).parameters
 
 
 def _frozen(model: PreTrainedModel) -> PreTrainedModel:
