@@ -27,4 +27,4 @@ EMBEDDED: dict[str, Any] = {
         "idk": {"train": {"epochs": 10, "learning_rate": 8e-4}},
     },
 }
-"""for the small model that is built on the spot; found on other seeds than the default"""
+"""for the small model that is built on the spot; the options of SimNPO and IDK were found on another seed"""
