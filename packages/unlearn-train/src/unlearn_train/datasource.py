@@ -73,16 +73,12 @@ def _tofu_files(folder: str | None) -> dict[str, object]:
 def _read_tofu(folder: str | None, out: Path) -> None:
     from clear_data import read_tofu
 
-    shutil.rmtree(out / "copied", ignore_errors=True)
-
     read_tofu(folder or "locuslab/TOFU").save(out / "made", overwrite=True)
     _move_up(out / "made")
 
 
 def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
     from clear_data import BuildOptions, build
-
-    shutil.rmtree(out / "copied", ignore_errors=True)
 
     wanted = BuildOptions(
         subjects=chosen.subjects,
@@ -101,9 +97,12 @@ def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
 
 def _move_up(folder: Path) -> None:
     """Copied, then removed under another name: cut off anywhere, the next start finds the whole folder or none."""
+    copied = folder.with_name("copied")
+    if copied.exists():
+        shutil.rmtree(copied)
     _copy(folder, folder.parent)
-    done = folder.rename(folder.with_name("copied"))
-    shutil.rmtree(done)
+    folder.rename(copied)
+    shutil.rmtree(copied)
 
 
 def _faces(chosen: DataOptions) -> "FaceSource":
