@@ -79,7 +79,7 @@ def rows_of(subject: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="session", autouse=True)
 def _settled() -> None:
     """Every training ends with `gc.collect`, which would look through all that was imported again and again."""
-    import unlearn_train.training  # noqa: F401
+    import unlearn_train.unlearning  # noqa: F401
 
     gc.collect()
     gc.freeze()

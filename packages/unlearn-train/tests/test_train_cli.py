@@ -9,7 +9,7 @@ from unlearn_train import cli
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import RowSets
 from unlearn_train.models import load_model
-from unlearn_train.training import reference_logps
+from unlearn_train.unlearning import reference_logps
 
 
 @pytest.fixture

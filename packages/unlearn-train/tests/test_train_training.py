@@ -6,11 +6,13 @@ import pytest
 import torch
 from unlearn_core import METHODS, LossParts, Method, build_method
 from unlearn_core.losses import nll_loss
-from unlearn_train import training
+from unlearn_train import unlearning
+from unlearn_train.answers import answers_alone, forward
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.encoding import IGNORED
 from unlearn_train.settings import TrainOptions
-from unlearn_train.training import answers_alone, finetune, forget, forward, reference_logps
+from unlearn_train.training import finetune
+from unlearn_train.unlearning import forget, reference_logps
 
 # A mixed batch, a last step that is not full, and more than one pass.
 EPOCHS = {"epochs": 2.5, "learning_rate": 1e-3, "warmup": 0.0}
@@ -104,7 +106,7 @@ def test_gradient_ascent_forgets_and_refusals_are_learnt(fresh, sides):
     model, processor = fresh()
     encoded = EncodedRows(processor, sides[0])
     collate = Collator(processor)
-    refusals = EncodedRows(processor, sides[0], answer=lambda row: training.refusal_for(row["id"]))
+    refusals = EncodedRows(processor, sides[0], answer=lambda row: unlearning.refusal_for(row["id"]))
     before = [reference_logps(model, rows, collate, batch_size=8).sum() for rows in (encoded, refusals)]
     schedule = TrainOptions(epochs=10, learning_rate=1e-3)
     forget(model, processor, build_method("dpo", beta=1.0), *sides, schedule, quiet=True)
@@ -117,8 +119,8 @@ def test_gradient_ascent_forgets_and_refusals_are_learnt(fresh, sides):
 
 def test_the_reference_stays_what_it_was(kind, fresh, sides, monkeypatch):
     kept = []
-    freeze = training._frozen
-    monkeypatch.setattr(training, "_frozen", lambda model: kept.append(freeze(model)) or kept[0])
+    freeze = unlearning._frozen
+    monkeypatch.setattr(unlearning, "_frozen", lambda model: kept.append(freeze(model)) or kept[0])
     before = weights(doubled(fresh)[0])
     model, _ = trained(fresh, sides, "kl")
     (reference,) = kept

@@ -52,6 +52,12 @@ class EncodedRows(Dataset[Encoded]):
             self._kept[index] = encoded
         return self._kept[index]
 
+    def rough_lengths(self) -> list[int]:
+        """Return each row's characters, those with an image longer than any without: enough to sort by, and free."""
+        lengths = [len(row["question"]) + len(self.answer(row)) for row in self.rows]
+        longest = max(lengths, default=0)
+        return [n + (longest if row["image"] else 0) for n, row in zip(lengths, self.rows, strict=True)]
+
     def _encode(self, row: Row) -> Encoded:
         image: Image.Image | None = row["image"]
         try:

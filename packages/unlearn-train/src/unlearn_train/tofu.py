@@ -17,9 +17,9 @@ EMBEDDED: dict[str, Any] = {
     "benchmark": "tofu",
     "tasks": ["qa"],
     "rehearse": True,
-    "model": {"tiny": {"hidden": 192, "vocabulary": 4096}},
+    "model": {"tiny": {"hidden": 256, "layers": 2, "vocabulary": 4096}},
     "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 2e-3},
-    "finetune": {"epochs": 20, "batch_size": 32, "learning_rate": 2e-3},
+    "finetune": {"epochs": 24, "batch_size": 16, "learning_rate": 3e-3},
     "unlearn": {"epochs": 5, "batch_size": 16, "learning_rate": 2e-4},
     "methods": {name: {} for name in METHODS},
 }

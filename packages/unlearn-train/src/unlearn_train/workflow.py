@@ -114,7 +114,7 @@ class _Work:
         save_model(model, processor, out)
 
     def forget(self, state: str, out: Path) -> None:
-        from unlearn_train import training
+        from unlearn_train import unlearning
         from unlearn_train.models import save_model
 
         chosen, sets = self.experiment, self._rows()
@@ -122,7 +122,7 @@ class _Work:
         retain += self._rehearsed(sets)
         model, processor = self._load("target")
         schedule = self._training(state, chosen.unlearning(state))
-        training.forget(model, processor, chosen.method(state), forget, retain, schedule, quiet=self.quiet)
+        unlearning.forget(model, processor, chosen.method(state), forget, retain, schedule, quiet=self.quiet)
         save_model(model, processor, out)
 
     def evaluate(self, state: str, out: Path) -> None:
