@@ -53,8 +53,12 @@ class EncodedRows(Dataset[Encoded]):
         return self._kept[index]
 
     def rough_lengths(self) -> list[int]:
-        """Return each row's characters, those with an image longer than any without: enough to sort by, and free."""
-        lengths = [len(row["question"]) + len(self.answer(row)) for row in self.rows]
+        """Return each row's tokens, without those of template and image: enough to sort by, and no image is read.
+
+        A row with an image counts as longer than any without.
+        """
+        texts = [f"{row['question']} {self.answer(row)}" for row in self.rows]
+        lengths = [len(tokens) for tokens in tokenizer_of(self.processor)(texts)["input_ids"]] if texts else []
         longest = max(lengths, default=0)
         return [n + (longest if row["image"] else 0) for n, row in zip(lengths, self.rows, strict=True)]
 
