@@ -1,6 +1,7 @@
 """What the documentation tells people to type exists, and what it links to is there."""
 
 import argparse
+import doctest
 import importlib
 import re
 import shlex
@@ -10,14 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/[!_]*/*.md"), *ROOT.glob("packages/*/README.md")]
 COMMANDS = {"clear-data": "clear_data.cli", "unlearn": "unlearn_train.cli", "unlearn-metrics": "unlearn_metrics.cli"}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```|((?:^    [^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 COMMAND = re.compile(rf"^\s*(?:\$ )?((?:{'|'.join(COMMANDS)}) [^#\n]+)", re.MULTILINE)
 DEV = re.compile(r"python3 tools/dev\.py ([\w-]+)")
 FILE = re.compile(r"(?:packages|tests|tools)/[a-z][\w./-]+")
+EXAMPLES = re.compile(r"^```python\n(?=>>>)(.*?)^```", re.MULTILINE | re.DOTALL)
+IMPORTED = re.compile(r"^>>> (?:from|import) (\w+)", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+METRIC_PAGES = sorted(set(ROOT.glob("docs/metrics/*.md")) - {ROOT / "docs" / "metrics" / "index.md"})
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 Complaint = Callable[[str], str]
@@ -97,3 +102,50 @@ def test_files_are_there(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = LINK.findall(text_of(page))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if EXAMPLES.search(text_of(page))], ids=lambda page: page.stem)
+def test_examples_give_what_they_show(page: Path) -> None:
+    """Blocks of `>>>` run, one after the other, in one namespace a page."""
+    text = text_of(page)
+    for package in sorted({name for block in EXAMPLES.findall(text) for name in IMPORTED.findall(block)}):
+        pytest.importorskip(package)
+    # Everything else is blanked, so that a failure names the line of the page.
+    kept = {line for block in EXAMPLES.finditer(text) for line in lines_of(text, *block.span(1))}
+    lines = [line if number in kept else "" for number, line in enumerate(text.splitlines())]
+    test = doctest.DocTestParser().get_doctest("\n".join(lines) + "\n", {}, page.name, str(page), 0)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert runner.run(test, out=said.append).failed == 0, "".join(said)
+
+
+@each_page
+def test_no_example_is_overlooked(page: Path) -> None:
+    assert text_of(page).count(">>> ") == "".join(EXAMPLES.findall(text_of(page))).count(">>> ")
+
+
+def lines_of(text: str, start: int, end: int) -> range:
+    """The numbers, from 0, of the lines of a part of the text."""
+    return range(text.count("\n", 0, start), text.count("\n", 0, end))
+
+
+def described(page: Path) -> list[str]:
+    """The names in a page's headings of metrics."""
+    headings = re.findall(r"^## (`.*)$", text_of(page), flags=re.MULTILINE)
+    return [name for heading in headings for name in INLINE.findall(heading)]
+
+
+def test_every_metric_has_a_section_with_an_example() -> None:
+    public = pytest.importorskip("unlearn_metrics.functional").__all__
+    assert sorted(name for page in METRIC_PAGES for name in described(page)) == sorted(public)
+    for page in METRIC_PAGES:
+        examples = "".join(EXAMPLES.findall(text_of(page)))
+        assert [name for name in described(page) if not re.search(rf"\b{name}\b", examples)] == []
+
+
+def test_the_table_of_metrics_leads_to_each() -> None:
+    index = ROOT / "docs" / "metrics" / "index.md"
+    rows = re.findall(r"^\| (`[^|]*) \|.*\(([\w-]+\.md)#(\w+)\) \|$", text_of(index), flags=re.MULTILINE)
+    listed = {name: page for names, page, _ in rows for name in INLINE.findall(names)}
+    assert listed == {name: page.name for page in METRIC_PAGES for name in described(page)}
+    assert [anchor for names, _, anchor in rows if anchor not in names.lower()] == []

@@ -1,6 +1,7 @@
 import pytest
 from unlearn_metrics import compare, compute, paired, render_table
 from unlearn_metrics._compare import differences_table
+from unlearn_metrics._paired import adjusted
 
 
 def results(**values):
@@ -57,7 +58,7 @@ def test_equal_models_and_absent_numbers():
     assert best({"a": same, "b": same}) == {"retain90 all probability": []}
     table = compare({"a": same, "b": results(model_utility=0.00001)})
     assert "–" in table
-    assert "1.00e-05" in table
+    assert "1.000e-05" in table
 
 
 def test_terminal_lines_are_aligned():
@@ -94,12 +95,12 @@ def test_paired_differences(builder):
     assert found["probability"].p < 0.01
     assert found["keyword_accuracy"] == (0.0, 0.0, 0.0, 1.0, 20)
     assert "truth_ratio" not in found
-    table = differences_table({"forget10": found})
+    table = differences_table({"forget10": found}, adjusted({"npo": {"forget10": found}})["npo"])
     assert [line.split()[-1] for line in table.splitlines() if "probability" in line] == ["yes"]
 
 
 def test_paired_refuses_other_rows(builder):
-    with pytest.raises(ValueError, match="2 are in one of them alone, first forget10/a, forget10/b"):
+    with pytest.raises(ValueError, match="2 ids are in one of the two alone, first forget10/a, forget10/b"):
         paired(builder().row("a", [-1.0]).build(), builder().row("b", [-1.0]).build())
 
 

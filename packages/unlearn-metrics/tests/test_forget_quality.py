@@ -1,6 +1,6 @@
 import math
 import warnings
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
-from unlearn_metrics.functional import _forget_quality, forget_quality, forget_quality_js
+from unlearn_metrics.functional import _forget_quality, forget_quality, forget_quality_js, truth_ratio
 
 RATIOS = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=1, max_size=40)
 
@@ -63,6 +63,71 @@ def test_more_unequal_rows_than_can_be_counted():
     quality = forget_quality(np.zeros(10_001), np.ones(10_002))
     assert quality.p == 0.0
     assert -5000 < quality.log10_p < -4000
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(3, 1, 10_001), rng.normal(3.02, 1, 10_002)
+    expected = ks_2samp(abs(first), abs(second), method="asymp")
+    found = forget_quality(abs(first), abs(second))
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-12)
+    assert found.statistic == pytest.approx(expected.statistic, rel=1e-12)
+
+
+@given(RATIOS, st.floats(0.5, 2))
+def test_only_the_order_of_ratios_counts(ratios, factor):
+    others = [each * factor for each in ratios]
+    found = forget_quality(ratios, others)
+    assert 0 <= found.p <= 1
+    assert 0 <= found.statistic <= 1
+    assert forget_quality(np.square(ratios), np.square(others)) == found
+
+
+@pytest.mark.parametrize("n", [1, 5, 40])
+def test_a_larger_gap_is_less_probable(n):
+    found = [_forget_quality.log_p_of_gap(gap, n) for gap in range(n + 1)]
+    assert all(high >= low for high, low in pairwise(found))
+
+
+def test_blocks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    samples = rng.lognormal(size=50), rng.lognormal(size=70)
+    whole = forget_quality(*samples)
+    monkeypatch.setattr(_forget_quality, "_BLOCK", 7)
+    assert forget_quality(*samples) == whole
+
+
+def clear(paraphrase, perturbed, retrained_paraphrase, retrained_perturbed):
+    """The comparison in CLEAR's code: one mean loss of all wrong answers, raw vectors as if they were distributions."""
+    vectors = np.exp(perturbed.mean() - paraphrase), np.exp(retrained_perturbed.mean() - retrained_paraphrase)
+    return 1 - jensenshannon(*vectors)
+
+
+@given(st.integers(0, 1000), st.integers(1, 30))
+def test_clear_compat_is_what_clears_code_computes(seed, n):
+    rng = np.random.default_rng(seed)
+    losses = [rng.exponential(2.0, shape) for shape in ((n,), (n, 3), (n,), (n, 3))]
+    ratios, retrained = (truth_ratio(right, np.full((n, 1), wrong.mean())) for right, wrong in (losses[:2], losses[2:]))
+    found = forget_quality_js(ratios, retrained, clear_compat=True)
+    assert found == pytest.approx(clear(*losses), abs=1e-7)
+    assert found == pytest.approx(forget_quality_js(retrained, ratios, clear_compat=True), abs=1e-12)
+    assert 1 - math.sqrt(math.log(2)) - 1e-12 <= found <= 1
+    # Why it is not the default: wrong answers cancel out, and another order of rows gives another number.
+    assert found == pytest.approx(forget_quality_js(np.exp(losses[0]), np.exp(losses[2]), clear_compat=True), abs=1e-7)
+
+
+def test_clear_compat_at_its_limits():
+    assert forget_quality_js([0.5, 2.0], [0.5, 2.0], clear_compat=True) == 1.0
+    assert forget_quality_js([0.5, 2.0], [2.0, 0.5], clear_compat=True) < 1.0
+    for first in ([0.5, np.inf], [1e300, 1e-300]):
+        found = forget_quality_js(first, first[::-1], clear_compat=True)
+        assert found == pytest.approx(1 - math.sqrt(math.log(2)))
+
+
+def test_clear_compat_of_bad_input():
+    with pytest.raises(ValueError, match="the same rows of both models, got 1 and 2"):
+        forget_quality_js([1.0], [1.0, 2.0], clear_compat=True)
+    with pytest.raises(ValueError, match="needs ratios above 0"):
+        forget_quality_js([1.0, 0.0], [1.0, 2.0], clear_compat=True)
+    with pytest.raises(ValueError, match="needs a finite ratio"):
+        forget_quality_js([np.inf], [1.0], clear_compat=True)
 
 
 @given(RATIOS)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unlearn_metrics.functional import (
+    fluency,
     forget_truth_ratio,
     normalized_probability,
     probability,
@@ -17,13 +18,46 @@ NLL = st.floats(0, 60)
 
 @given(st.lists(NLL, min_size=1))
 def test_probability_is_the_geometric_mean_of_token_probabilities(nll):
-    assert probability(nll).tolist() == pytest.approx([math.exp(-each) for each in nll], rel=1e-14)
+    found = probability(nll)
+    assert found.tolist() == pytest.approx([math.exp(-each) for each in nll], rel=1e-14)
+    assert ((found > 0) & (found <= 1)).all()
+    assert probability(nll[::-1]).tolist() == found.tolist()[::-1]
+    assert (probability(np.array(nll) + 1) < found).all()
+
+
+@given(st.lists(NLL, min_size=1))
+def test_fluency_is_the_perplexity(nll):
+    found = fluency(nll)
+    assert found.tolist() == pytest.approx([math.prod([math.e] * int(x)) * math.exp(x % 1) for x in nll], rel=1e-12)
+    assert found.tolist() == pytest.approx((1 / probability(nll)).tolist(), rel=1e-12)
+    assert (found >= 1).all()
+    assert (fluency(np.array(nll) + 1) > found).all()
+
+
+def test_fluency_at_its_limits():
+    assert fluency(0.0) == 1.0
+    assert fluency(800.0) == np.inf
+
+
+def test_the_callers_arrays_are_left_alone():
+    nll, wrong = np.array([3.0, 1.0]), np.array([[2.0, 1.0], [5.0, 4.0]])
+    before = nll.copy(), wrong.copy()
+    for function in (normalized_probability, truth_ratio):
+        function(nll, wrong)
+    assert probability(nll) is not nll
+    assert np.array_equal(nll, before[0])
+    assert np.array_equal(wrong, before[1])
 
 
 @given(NLL, st.lists(NLL, min_size=1, max_size=6))
 def test_normalized_probability_is_the_share_of_the_right_answer(nll, wrong):
     p, others = math.exp(-nll), [math.exp(-each) for each in wrong]
-    assert normalized_probability(nll, wrong) == pytest.approx(p / (p + sum(others)), rel=1e-12)
+    found = normalized_probability(nll, wrong)
+    assert found == pytest.approx(p / (p + sum(others)), rel=1e-12)
+    assert 0 <= found <= 1
+    assert normalized_probability(nll, wrong[::-1]) == pytest.approx(found, rel=1e-12)
+    assert normalized_probability(nll + 1, wrong) <= found
+    assert normalized_probability([nll, nll], [wrong, wrong]).tolist() == [found, found]
 
 
 def test_normalized_probability_survives_what_probabilities_do_not():
@@ -40,7 +74,12 @@ def test_truth_ratio_means(nll, wrong):
     assert truth_ratio(nll, wrong) == pytest.approx(geometric / right, rel=1e-10)
     assert truth_ratio(nll, wrong, mean="arithmetic") == pytest.approx(arithmetic / right, rel=1e-10)
     assert truth_ratio(nll, wrong) <= truth_ratio(nll, wrong, mean="arithmetic") * (1 + 1e-12)
-    assert truth_ratio(nll, wrong[::-1]) == pytest.approx(truth_ratio(nll, wrong), rel=1e-12)
+    for mean in ("geometric", "arithmetic"):
+        found = truth_ratio(nll, wrong, mean=mean)
+        assert truth_ratio(nll, wrong[::-1], mean=mean) == pytest.approx(found, rel=1e-12)
+        assert truth_ratio(nll + 1, wrong, mean=mean) == pytest.approx(found * math.e, rel=1e-12)
+        assert truth_ratio(nll, [each + 1 for each in wrong], mean=mean) == pytest.approx(found / math.e, rel=1e-12)
+        assert truth_ratio([nll, nll], [wrong, wrong], mean=mean).tolist() == pytest.approx([found, found], rel=1e-15)
 
 
 def test_truth_ratio_has_no_floor():
@@ -61,6 +100,10 @@ def test_aggregates_of_the_truth_ratio(ratios):
     assert retain_truth_ratio(ratios) == pytest.approx(retain, rel=1e-12, abs=1e-15)
     assert forget_truth_ratio([1 / each for each in ratios]) == pytest.approx(forget, rel=1e-9)
     assert 0 <= retain <= 1
+    assert 0 <= forget <= 1
+    assert forget_truth_ratio(ratios[::-1]) == pytest.approx(forget, rel=1e-12)
+    assert retain_truth_ratio(ratios[::-1]) == pytest.approx(retain, rel=1e-12, abs=1e-15)
+    assert retain_truth_ratio([each * 2 for each in ratios]) <= retain + 1e-12
 
 
 def test_aggregates_at_their_limits():
@@ -72,7 +115,12 @@ def test_aggregates_at_their_limits():
 
 @pytest.mark.parametrize("bad", [[], [-0.1], [np.nan], [np.inf]])
 def test_bad_losses_are_refused(bad):
-    for call in (lambda: probability(bad), lambda: truth_ratio(1.0, bad), lambda: normalized_probability(1.0, bad)):
+    for call in (
+        lambda: probability(bad),
+        lambda: fluency(bad),
+        lambda: truth_ratio(1.0, bad),
+        lambda: normalized_probability(1.0, bad),
+    ):
         with pytest.raises(ValueError, match=r"nll` (must be finite and at least 0, got|is empty)"):
             call()
 
@@ -94,3 +142,7 @@ def test_shapes_and_types_are_checked():
         truth_ratio(1.0, [1.0], mean="median")
     with pytest.raises(TypeError, match="`nll` must be numbers"):
         probability(["high"])
+    with pytest.raises(ValueError, match="rows of different lengths"):
+        truth_ratio([1.0, 1.0], [[1.0], [1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"got -1\.0 at position 1, 0"):
+        truth_ratio([1.0, 1.0], [[1.0, 2.0], [-1.0, np.nan]])

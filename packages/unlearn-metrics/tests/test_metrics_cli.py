@@ -10,7 +10,7 @@ from unlearn_metrics import cli
 def folders(builder, tmp_path):
     for name, shift in [("target", 0.0), ("npo", 0.5), ("retrained", 1.0)]:
         made = builder()
-        for i in range(6):
+        for i in range(16):
             made.row(f"s{i}", [-0.5 - shift], [-1.0 - shift - 0.1 * i], [[-2.0], [-1.0]]).says(
                 f"s{i}", "Ann", "Ann Lee"
             )
@@ -22,7 +22,7 @@ def folders(builder, tmp_path):
 def test_compute_prints_a_table(folders, capsys):
     assert cli.main(["compute", str(folders / "npo"), "--retrained", str(folders / "retrained")]) == 0
     out, err = capsys.readouterr()
-    assert "forget10 all probability (n=6)" in out
+    assert "forget10 all probability (n=16)" in out
     assert "forget_quality_log10_p" in out
     assert "no model_utility: no rouge_l_recall on the all rows of retain90." in err
 
@@ -35,7 +35,7 @@ def test_other_formats(folders, capsys, option, start):
 
 def test_json_is_the_results(folders, capsys):
     assert cli.main(["compute", str(folders / "npo"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["sets"]["retain90"]["all"]["probability"]["n"] == 6
+    assert json.loads(capsys.readouterr().out)["sets"]["retain90"]["all"]["probability"]["n"] == 16
 
 
 def test_compare_says_what_differs(folders, capsys):
@@ -47,13 +47,13 @@ def test_compare_says_what_differs(folders, capsys):
     assert cli.main(["compare", *paths, "--json", "--benchmark", "tofu"]) == 0
     differences = json.loads(capsys.readouterr().out)["differences"]["npo"]
     assert set(differences["forget10"]) == {"probability", "rouge_l_recall", "truth_ratio"}
-    assert differences["forget10"]["probability"]["n"] == 6
+    assert differences["forget10"]["probability"]["n"] == 16
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compute", "nowhere"], "nowhere is no evidence folder"),
+        (["compute", "nowhere"], "nowhere is not there"),
         (["compute", "npo", "--benchmark", "none"], "no benchmark `none`"),
         (["compare", "npo", "npo"], "the same evidence is given twice"),
     ],

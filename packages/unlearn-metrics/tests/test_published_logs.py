@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import hmean, ks_2samp
+from unlearn_metrics import cli, compute, read_log
 from unlearn_metrics.functional import (
+    ATTACKS,
+    auc,
     forget_quality,
     forget_truth_ratio,
     model_utility,
     normalized_probability,
+    privleak,
     probability,
     retain_truth_ratio,
     rouge_l_recalls,
@@ -127,3 +131,107 @@ def test_aggregates_of_open_unlearning(open_unlearning, model):
     assert model_utility([log[part]["agg_value"] for part in parts]) == pytest.approx(
         log["model_utility"]["agg_value"], rel=1e-12
     )
+
+
+@pytest.fixture
+def logs(published_logs):
+    def read(model):
+        return read_log(published_logs / "openunlearning-logs" / f"tofu_Llama-3.2-1B-Instruct_{model}")
+
+    return read
+
+
+@pytest.mark.parametrize("model", TOFU_MODELS)
+def test_a_tofu_log_gives_its_model_utility(tofu, published_logs, model):
+    sets = [name for name in TOFU_SETS if name != "forget"]
+    expected = hmean(np.concatenate([naive(tofu(model)[TOFU_SETS[name]], name) for name in sets]))
+    found = compute(read_log(published_logs / "tofu-logs" / f"phi_{model}.json"), benchmark="tofu")
+    assert found["summary"]["model_utility"]["value"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_tofu_log_gives_its_forget_quality(tofu, published_logs):
+    models = ("full", "retain90")
+    ratios = []
+    for part in (tofu(model)["eval_log_forget.json"] for model in models):
+        wrong = np.array(list(part["average_perturb_loss"].values())).mean(axis=1)
+        ratios.append(np.exp(-wrong) / np.exp(-np.array(list(part["avg_paraphrased_loss"].values()))))
+    expected = ks_2samp(*ratios)
+    found = compute(*(read_log(published_logs / "tofu-logs" / f"phi_{model}.json") for model in models))["summary"]
+    assert found["forget_quality"]["value"] == pytest.approx(expected.pvalue, rel=1e-12)
+    assert found["forget_quality_statistic"]["value"] == pytest.approx(expected.statistic, rel=1e-12)
+    assert found["forget_quality"]["n"] == 300
+
+
+def test_a_retrained_tofu_log_of_another_forget_set(published_logs):
+    full, other = (read_log(published_logs / "tofu-logs" / f"phi_{model}.json") for model in ("full", "retain95"))
+    with pytest.raises(ValueError, match="expected the 300 of the model, found 200"):
+        compute(full, other)
+
+
+LOGGED = {
+    ("forget", "probability"): "forget_Q_A_Prob",
+    ("forget", "truth_ratio"): "forget_truth_ratio",
+    ("forget", "exact_memorization"): "exact_memorization",
+    ("forget", "extraction_strength_ou"): "extraction_strength",
+    ("real_authors", "normalized_probability"): "ra_Q_A_Prob_normalised",
+    ("world_facts", "normalized_probability"): "wf_Q_A_Prob_normalised",
+    **{
+        (name, metric): f"{logged}_{of}"
+        for name, logged in {"retain": "retain", "real_authors": "ra", "world_facts": "wf"}.items()
+        for metric, of in {
+            "probability": "Q_A_Prob",
+            "rouge_l_recall": "Q_A_ROUGE",
+            "truth_ratio": "Truth_Ratio",
+        }.items()
+    },
+    ("forget", "rouge_l_recall"): "forget_Q_A_ROUGE",
+}
+
+
+@pytest.mark.parametrize("model", ["full", "retain90"])
+def test_an_openunlearning_log_gives_its_aggregates(open_unlearning, logs, model):
+    logged, found = open_unlearning(model), compute(logs(model), logs("retain90"), benchmark="openunlearning")
+    for (name, metric), of in LOGGED.items():
+        assert found["sets"][name]["all"][metric]["value"] == pytest.approx(logged[of]["agg_value"], rel=1e-9), of
+    attacks = {"gradnorm": "grad_norm", "loss": "loss", "min_k": "min_k", "min_k_plus_plus": "min_k_pp"}
+    for of, attack in (attacks | {"reference": "reference", "zlib": "zlib"}).items():
+        if f"mia_{of}" in logged:
+            area = logged[f"mia_{of}"]["agg_value"]
+            assert found["summary"][f"{attack}_auc"]["value"] == pytest.approx(area, rel=1e-9), of
+        else:
+            assert "not in this log" in found["missing"][f"{attack}_auc"]
+    assert found["summary"]["model_utility"]["value"] == pytest.approx(logged["model_utility"]["agg_value"], rel=1e-9)
+
+
+def test_forget_quality_and_privleak_of_two_openunlearning_logs(open_unlearning, logs, published_logs, capsys):
+    logged, found = open_unlearning("full"), compute(logs("full"), logs("retain90"))["summary"]
+    assert found["forget_quality"]["value"] == pytest.approx(logged["forget_quality"]["agg_value"], rel=1e-9)
+    assert found["privleak_ou"]["value"] == pytest.approx(logged["privleak"]["agg_value"], rel=1e-9)
+    folders = [
+        str(published_logs / "openunlearning-logs" / f"tofu_Llama-3.2-1B-Instruct_{m}") for m in ("full", "retain90")
+    ]
+    assert cli.main(["compute", folders[0], "--retrained", folders[1], "--benchmark", "tofu"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("forget_quality (n=400)"))
+    assert "3.905e-22" in line
+
+
+MIA = {"mia_gradnorm": "grad_norm", "mia_loss": "loss", "mia_reference": "reference", "mia_zlib": "zlib"}
+
+
+@pytest.mark.parametrize("model", ["full", "retain90"])
+def test_membership_of_open_unlearning(open_unlearning, model):
+    """Its scores are all low for members: it negates min-k."""
+    log = open_unlearning(model)
+    for name, part in log.items():
+        if name.startswith("mia_"):
+            scores = [[each["score"] for each in part[of]["value_by_index"].values()] for of in ("forget", "holdout")]
+            found = auc(*scores, members=ATTACKS[MIA[name]] if name in MIA else "low")
+            assert found == pytest.approx(part["agg_value"], rel=1e-12)
+
+
+def test_privleak_of_open_unlearning(open_unlearning):
+    full, retained = open_unlearning("full"), open_unlearning("retain90")
+    areas = [log["mia_min_k"]["agg_value"] for log in (full, retained)]
+    # The retained model's own log had no reference and took 0.5.
+    for found, log in ((privleak(*areas, ou_compat=True), full), (privleak(areas[1], 0.5, ou_compat=True), retained)):
+        assert found == pytest.approx(log["privleak"]["agg_value"], rel=1e-12)

@@ -396,3 +396,22 @@ def test_the_command_refuses_a_broken_file(text: str, message: str, tmp_path: Pa
     with pytest.raises(ValueError, match=message):
         run_command(str(source))
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_takes_evidence(
+    builder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("npo", "retrained"):
+        made = builder()
+        for i in range(4):
+            for of in ("forget10", "retain90"):
+                made.row(f"{of}{i}", [-0.5 - 0.1 * i], [-1.0], [[-2.0]], of=of).says(f"{of}{i}", "Ann", "Ann", of=of)
+        made.build().write(tmp_path / name)
+    assert run_command("npo", "--retrained", "retrained") == 0
+    assert capsys.readouterr().out == "report.html\n"
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "NPO" in page
+    assert "Retrained" in page
+    with pytest.raises(ValueError, match="nowhere is not there"):
+        run_command("nowhere")

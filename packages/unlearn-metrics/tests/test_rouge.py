@@ -105,11 +105,34 @@ def test_no_words_and_no_pairs_are_errors():
         rouge_l_recalls([], [])
     with pytest.raises(ValueError, match="as many, got 1 and 2"):
         rouge_l_recalls(["a"], ["a", "b"])
+    with pytest.raises(TypeError, match="`predictions` must be a sequence of strings, got the string 'ab'"):
+        rouge_l_recalls("ab", ["a", "b"])
+    with pytest.raises(TypeError, match="`references` must hold strings, got None at position 1"):
+        rouge_l_recalls(["a", "b"], ["a", None])
+
+
+@given(TEXTS, st.lists(WORDS, min_size=1, max_size=8))
+def test_more_said_never_recalls_less(prediction, reference):
+    found = rouge_l_recall(" ".join(prediction), " ".join(reference))
+    assert 0 <= found <= 1
+    assert rouge_l_recall(" ".join([*prediction, *reference[:1]]), " ".join(reference)) >= found
+    backwards = rouge_l_recall(" ".join(prediction[::-1]), " ".join(reference[::-1]))
+    if not any("’" in word for word in prediction):
+        assert backwards == found
+
+
+def test_more_stems_than_a_byte_or_two_can_number():
+    words = [f"{first}q{n}x" for n in range(35_000) for first in "ab"]
+    predictions = [" ".join(words[i : i + 10]) for i in range(0, len(words), 10)]
+    references = [" ".join(words[i + 5 : i + 10] + words[i : i + 5]) for i in range(0, len(words), 10)]
+    assert set(rouge_l_recalls(predictions, references).tolist()) == {0.5}
 
 
 def test_a_full_stem_cache_starts_afresh(monkeypatch):
     from unlearn_metrics.functional import _rouge
 
     monkeypatch.setattr(_rouge, "_CACHE_SIZE", 2)
-    assert rouge_l_recall("one two three four five", "five four three two one") == 0.2
-    assert len(_rouge._STEMS) <= 2
+    for _ in range(2):
+        assert rouge_l_recall("one two three four five", "five four three two one") == 0.2
+        assert rouge_l_recall("novel writing", "novels written by writers") == 0.25
+    assert len(_rouge._STEMS) <= 6

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,38 @@ def test_it_covers_the_mean_as_often_as_it_says():
 def test_another_statistic():
     low, high = bootstrap_interval([0.0, 1.0, 2.0, 3.0], lambda rows: rows.max(axis=1))
     assert low < high == 3.0
+    with pytest.raises(ValueError, match="one number for each of 10 resamples, got 40 with 0 NaN"):
+        bootstrap_interval([0.0, 1.0, 2.0, 3.0], lambda rows: rows, samples=10)
+    with pytest.raises(ValueError, match="got 10 with 10 NaN"):
+        bootstrap_interval([0.0, 1.0], lambda rows: np.full(len(rows), np.nan), samples=10)
+
+
+@given(VALUES, st.floats(-5, 5))
+def test_intervals_move_and_stretch_with_the_values(values, shift):
+    low, high = bootstrap_interval(values, samples=100)
+    moved = bootstrap_interval([each + shift for each in values], samples=100)
+    assert list(moved) == pytest.approx([low + shift, high + shift], abs=1e-9)
+    stretched = bootstrap_interval([each * 2 for each in values], samples=100)
+    assert list(stretched) == pytest.approx([low * 2, high * 2], abs=1e-9)
+
+
+def test_a_constant_has_no_spread():
+    assert bootstrap_interval([0.5] * 9) == (0.5, 0.5)
+
+
+def test_p_agrees_with_every_flip():
+    differences = np.array([0.5, 1.0, -0.25, 2.0, 0.75])
+    flips = np.array(list(itertools.product([-1, 1], repeat=5))) @ differences
+    expected = np.mean(np.abs(flips) >= differences.sum())
+    assert paired_difference(differences, np.zeros(5), samples=20_000).p == pytest.approx(expected, abs=0.01)
+
+
+def test_rows_beyond_a_block_are_drawn_in_pieces(monkeypatch):
+    values, others = np.arange(90.0), np.arange(90.0)[::-1] + 1
+    whole = bootstrap_interval(values, samples=50), paired_difference(values, others, samples=50)
+    monkeypatch.setattr(_statistics, "_BLOCK", 40)
+    assert bootstrap_interval(values, samples=50) == whole[0]
+    assert paired_difference(values, others, samples=50)[:3] == whole[1][:3]
 
 
 def test_blocks_change_nothing(monkeypatch):

@@ -1,22 +1,15 @@
-"""Comparison of models: their numbers side by side, and their differences on the same rows."""
+"""Comparison of models: their numbers side by side, and their differences as a table."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from unlearn_metrics._compute import Results, set_metrics
+from unlearn_metrics._compute import Results
 from unlearn_metrics._estimates import Number
-from unlearn_metrics._rows import row_metrics
+from unlearn_metrics._paired import Differences
 from unlearn_metrics._tabulate import ABSENT, FORMATS, Cell
 from unlearn_metrics.benchmarks import role
-from unlearn_metrics.evidence import Evidence
-from unlearn_metrics.functional import PairedDifference, paired_difference
 
 Format = Literal["terminal", "markdown", "latex"]
-Differences = dict[str, dict[str, PairedDifference]]
 
 SIGNIFICANCE = 0.05
 _REFERENCE = "retrained"
@@ -27,8 +20,8 @@ def compare(results_by_name: Mapping[str, Results], format: Format = "terminal")
     """The numbers of several models side by side, with intervals, the best of each line marked.
 
     Best is the highest on what is to be kept. On forget sets it is what comes closest to the model named `retrained`,
-    or else the lowest (the highest truth ratio); a membership area is best at 0.5. On a holdout set nothing is better
-    or worse. `retrained` itself is never marked, nor is a line on which all models are equal.
+    or else the lowest (the highest truth ratio); a membership area is best at 0.5, privacy leakage at 0. On a holdout
+    set nothing is better or worse. `retrained` itself is never marked, nor is a line on which all models are equal.
 
     Args:
         results_by_name: Results of `compute` by name of the model.
@@ -58,42 +51,68 @@ def compare(results_by_name: Mapping[str, Results], format: Format = "terminal")
     return FORMATS[format](["metric", *results_by_name], rows)
 
 
-def paired(evidence: Evidence, other: Evidence) -> Differences:
-    """Differences between two models on the same rows, `evidence` minus `other`.
+def differences_table(
+    differences: Differences,
+    adjusted_p: Mapping[str, Mapping[str, float]],
+    format: Format = "terminal",  # noqa: A002
+) -> str:
+    """Differences as a table: interval, p-value, the same adjusted, and whether that is significant at 5 %.
 
     Args:
-        evidence: Evidence on one model.
-        other: Evidence on another, on the same rows.
-
-    Returns:
-        {set: {metric: difference}}, for the metrics that both give, on the rows that have them, two at least.
-
-    Raises:
-        ValueError: If they hold other rows.
+        differences: What `paired` gives.
+        adjusted_p: P-values by set and metric, adjusted for all comparisons that are shown together.
+        format: `terminal`, `markdown` or `latex`.
     """
-    ours, theirs = row_metrics(evidence), row_metrics(other)
-    _check_same_rows(ours, theirs)
-    differences: Differences = {}
-    for name in sorted(pc.unique(ours["set"]).to_pylist()):
-        first, second = (set_metrics(rows.filter(pc.equal(rows["set"], name))) for rows in (ours, theirs))
-        differences[name] = {}
-        for metric in first.keys() & second.keys():
-            both = ~np.isnan(first[metric]) & ~np.isnan(second[metric])
-            if both.sum() >= 2:
-                differences[name][metric] = paired_difference(first[metric][both], second[metric][both])
-    return differences
-
-
-def differences_table(differences: Differences, format: Format = "terminal") -> str:  # noqa: A002
-    """What `paired` gives as a table: difference, interval, p-value, and whether it is significant at 5 %."""
     rows = []
     for name, metrics in differences.items():
         for metric in sorted(metrics):
-            each = metrics[metric]
+            each, p = metrics[metric], adjusted_p[name][metric]
             interval = f"{each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}]"
-            verdict = "yes" if each.p < SIGNIFICANCE else "no"
-            rows.append([Cell(f"{name} {metric} (n={each.n})"), Cell(interval), Cell(f"{each.p:.3g}"), Cell(verdict)])
-    return FORMATS[format](["metric", "difference", "p", "significant"], rows)
+            verdict = "yes" if p < SIGNIFICANCE else "no"
+            cells = [interval, f"{each.p:.3g}", f"{p:.3g}", verdict]
+            rows.append([Cell(f"{name} {metric} (n={each.n})"), *map(Cell, cells)])
+    return FORMATS[format](["metric", "difference", "p", "adjusted p", "significant"], rows)
+
+
+def differences_text(
+    differences: Mapping[str, Differences],
+    adjusted_p: Mapping[str, Mapping[str, Mapping[str, float]]],
+    first: str,
+    format: Format = "terminal",  # noqa: A002
+) -> str:
+    """A table of differences for each model but the first, and how many comparisons the p-values are adjusted for."""
+    parts = [
+        f"\n{name} minus {first}, on the same rows\n\n{differences_table(sets, adjusted_p[name], format)}"
+        for name, sets in differences.items()
+    ]
+    count = sum(len(metrics) for sets in differences.values() for metrics in sets.values())
+    if count:
+        parts.append(f"\np adjusted for {count} comparisons (Holm); significant below {SIGNIFICANCE}.")
+    return "\n".join(parts)
+
+
+def subjects_table(results: Results, format: Format = "terminal") -> str:  # noqa: A002
+    """The numbers of each subject as a table: subjects down, metrics across, texts and images apart.
+
+    Args:
+        results: Results of `compute` with `by_subject=True`.
+        format: `terminal`, `markdown` or `latex`.
+    """
+    lines = {
+        f"{name} {subject} {modality}": metrics
+        for name, subjects in results.get("by_subject", {}).items()
+        for subject, modalities in subjects.items()
+        for modality, metrics in modalities.items()
+        if modality != "all" or len(modalities) > 2
+    }
+    if not lines:
+        return "no row names a subject, so there is nothing to show by subject."
+    columns = list(dict.fromkeys(metric for metrics in lines.values() for metric in metrics))
+    rows = [
+        [Cell(title), *(Cell(_short(metrics[each]["value"]) if each in metrics else ABSENT) for each in columns)]
+        for title, metrics in lines.items()
+    ]
+    return FORMATS[format](["subject", *columns], rows)
 
 
 def _lines(results: Results) -> dict[tuple[str, str, str], Number]:
@@ -117,8 +136,9 @@ def _best(key: tuple[str, str, str], values: Mapping[str, float]) -> set[str]:
     contest = {name: value for name, value in values.items() if name != _REFERENCE}
     if len(set(contest.values())) < 2 or role(set_name) == "holdout":
         return set()
-    if metric.endswith("_auc"):
-        score = {name: -abs(value - 0.5) for name, value in contest.items()}
+    if metric.endswith("_auc") or metric.startswith("privleak"):
+        ideal = 0.5 if metric.endswith("_auc") else 0.0
+        score = {name: -abs(value - ideal) for name, value in contest.items()}
     elif role(set_name) == "forget" and _REFERENCE in values:
         score = {name: -abs(value - values[_REFERENCE]) for name, value in contest.items()}
     else:
@@ -137,16 +157,4 @@ def _number_text(number: Number | None) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.3f}"
-
-
-def _check_same_rows(ours: pa.Table, theirs: pa.Table) -> None:
-    def keys(rows: pa.Table) -> Sequence[Any]:
-        return list(zip(rows["set"].to_pylist(), rows["id"].to_pylist(), strict=True))
-
-    if differing := sorted(set(keys(ours)) ^ set(keys(theirs))):
-        first = ", ".join("/".join(key) for key in differing[:3])
-        raise ValueError(
-            f"the two hold other rows: {len(differing)} are in one of them alone, first {first}. "
-            f"Score both models on the same rows."
-        )
+    return f"{value:.3e}" if 0 < abs(value) < 1e-3 else f"{value:.3f}"

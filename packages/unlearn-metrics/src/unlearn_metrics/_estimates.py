@@ -2,9 +2,11 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from unlearn_metrics.functional._inputs import Floats
@@ -15,7 +17,9 @@ SAMPLES = 1000
 # Resamples are drawn in blocks of at most this many counts.
 _BLOCK = 1 << 21
 
-Counts = NDArray[np.int32]
+Counts: TypeAlias = NDArray[np.int32]
+#: What is drawn anew: subjects with all their rows, or single rows as if each were independent of all others.
+Unit = Literal["subjects", "rows"]
 
 
 class Number(TypedDict):
@@ -43,25 +47,72 @@ class Estimate(NamedTuple):
         return Number(value=self.value, low=min(low, self.value), high=max(high, self.value), n=self.n)
 
 
+class Draw(NamedTuple):
+    """How rows are resampled: each in the unit that it belongs to, as often as the unit is drawn.
+
+    Attributes:
+        unit: The unit of each row, from 0, shape (n,).
+        units: How many units there are; of a single one, nothing can be resampled.
+        name: What the rows are; seeds the resampling, so that the same rows of two models are drawn alike.
+    """
+
+    unit: NDArray[np.int64]
+    units: int
+    name: str
+
+    def of_units(self, per_block: int | None = None) -> Iterator[Counts]:
+        """How often each unit counts in each resample, block by block."""
+        size = per_block or block_size(self.units)
+        if size >= SAMPLES:
+            yield _all_counts(self.name, self.units)
+            return
+        rng = _seeded(self.name)
+        for start in range(0, SAMPLES, size):
+            yield resample_counts(self.units, min(size, SAMPLES - start), rng)
+
+    def of_rows(self, per_block: int | None = None) -> Iterator[Counts]:
+        """How often each row counts in each resample, block by block."""
+        for counts in self.of_units(per_block or block_size(self.unit.size)):
+            yield counts[:, self.unit]
+
+
+@lru_cache(maxsize=4)
+def _all_counts(name: str, units: int) -> Counts:
+    """All resamples at once, kept: several statistics of the same rows follow one another."""
+    counts = resample_counts(units, SAMPLES, _seeded(name))
+    counts.flags.writeable = False
+    return counts
+
+
+def _seeded(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
 def block_size(n: int) -> int:
     """How many resamples of n rows are held at a time."""
     return max(1, _BLOCK // n)
 
 
-def resamples(n: int, name: str, per_block: int | None = None) -> Iterator[Counts]:
-    """How often each of n rows counts in each resample, block by block; the same for the same name and n."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    size = per_block or block_size(n)
-    for start in range(0, SAMPLES, size):
-        yield resample_counts(n, min(size, SAMPLES - start), rng)
+def draw(rows: pa.Table, unit: Unit, name: str) -> Draw:
+    """How to resample these rows; one without a subject is a unit of its own, and so is each of a sole subject."""
+    if unit not in get_args(Unit):
+        raise ValueError(f"`resample` must be one of {', '.join(get_args(Unit))}, got {unit!r}.")
+    n = rows.num_rows
+    codes = rows["subject"].combine_chunks().dictionary_encode()
+    if unit == "rows" or (len(codes.dictionary) == 1 and not codes.null_count):
+        return Draw(np.arange(n), n, name)
+    subject = codes.indices.fill_null(-1).to_numpy()
+    keys = np.where(subject < 0, len(codes.dictionary) + np.arange(n), subject)
+    units, unit_of = np.unique(keys, return_inverse=True)
+    return Draw(unit_of.ravel(), units.size, name)
 
 
-def means(values: Mapping[str, Floats], name: str) -> dict[str, Estimate]:
+def means(values: Mapping[str, Floats], how: Draw) -> dict[str, Estimate]:
     """The mean of each metric over the rows that have it.
 
     Args:
         values: Per-row values by metric, shape (n,) each, NaN where a row lacks the metric.
-        name: What the rows are; seeds the resampling.
+        how: How these rows are resampled.
 
     Returns:
         An estimate for each metric that at least one row has.
@@ -72,15 +123,22 @@ def means(values: Mapping[str, Floats], name: str) -> dict[str, Estimate]:
     matrix = np.stack(list(values.values()), axis=1)
     has = ~np.isnan(matrix)
     filled = np.where(has, matrix, 0.0)
-    sums, counts = [filled.sum(axis=0)], [has.sum(axis=0)]
-    for block in resamples(len(matrix), name):
-        weights = block.astype(np.float64)
-        sums.append(weights @ filled)
-        counts.append(weights @ has)
-    with np.errstate(invalid="ignore"):
-        ratio = np.vstack(sums) / np.vstack(counts)
     n = has.sum(axis=0)
-    return {metric: Estimate(float(ratio[0, i]), ratio[1:, i], int(n[i])) for i, metric in enumerate(values)}
+    resampled = _resampled_means(filled, has, how)
+    found = filled.sum(axis=0) / n
+    return {metric: Estimate(float(found[i]), resampled[:, i], int(n[i])) for i, metric in enumerate(values)}
+
+
+def _resampled_means(filled: Floats, has: NDArray[np.bool_], how: Draw) -> Floats:
+    if how.units < 2:
+        return np.full((SAMPLES, filled.shape[1]), np.nan)
+    sums, counts = np.zeros((2, how.units, filled.shape[1]))
+    np.add.at(sums, how.unit, filled)
+    np.add.at(counts, how.unit, has)
+    weights = np.concatenate([block.astype(np.float64) for block in how.of_units()])
+    with np.errstate(invalid="ignore"):
+        ratios: Floats = (weights @ sums) / (weights @ counts)
+    return ratios
 
 
 def harmonic(parts: Sequence[Estimate], n: int) -> Estimate:
@@ -90,6 +148,8 @@ def harmonic(parts: Sequence[Estimate], n: int) -> Estimate:
     return Estimate(float(harmonic_means(values)), harmonic_means(resampled), n)
 
 
-def resampled(statistic: Callable[[Counts], Floats], n: int, name: str) -> Floats:
-    """A statistic of the counts of rows, for every resample."""
-    return np.concatenate([statistic(block) for block in resamples(n, name)])
+def resampled(statistic: Callable[[Counts], Floats], how: Draw) -> Floats:
+    """A statistic of the counts of rows, for every resample; NaN where there is nothing to resample."""
+    if how.units < 2:
+        return np.full(SAMPLES, np.nan)
+    return np.concatenate([statistic(block) for block in how.of_rows()])

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from unlearn_metrics._arrow import is_one_of
+
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
 
@@ -48,7 +50,7 @@ def check_nulls(column: pa.Array, name: str, table: pa.Table, file: str) -> None
 
 
 def check_choices(table: pa.Table, file: str, name: str, choices: tuple[str, ...]) -> None:
-    bad = ~np.asarray(pc.is_in(table[name], value_set=pa.array(choices)))
+    bad = ~np.asarray(is_one_of(table[name], choices))
     if bad.any():
         value = table[name][int(bad.argmax())].as_py()
         raise ValueError(f"{_place(table, file, name, bad)} must be one of {', '.join(choices)}, got `{value}`.")
@@ -56,14 +58,14 @@ def check_choices(table: pa.Table, file: str, name: str, choices: tuple[str, ...
 
 def check_unique(table: pa.Table, file: str, names: list[str]) -> None:
     counts = table.group_by(names).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts["count_all"], 1))
-    if twice.num_rows:
-        first = ", ".join(f"{name} {twice[name][0].as_py()!r}" for name in names)
-        raise ValueError(f"{file}: {twice.num_rows} rows occur more than once, first {first}. Keep one of each.")
+    twice = np.flatnonzero(np.asarray(counts["count_all"]) > 1)
+    if twice.size:
+        first = ", ".join(f"{name} {counts[name][int(twice[0])].as_py()!r}" for name in names)
+        raise ValueError(f"{file}: {twice.size} rows occur more than once, first {first}. Keep one of each.")
 
 
 def check_index(table: pa.Table, file: str) -> None:
-    index, perturbed = np.asarray(table["index"]), np.asarray(pc.equal(table["kind"], "perturbed"))
+    index, perturbed = np.asarray(table["index"]), np.asarray(is_one_of(table["kind"], ["perturbed"]))
     bad = np.where(perturbed, index < 0, index != 0)
     if bad.any():
         place = _place(table, file, "index", bad)

@@ -56,13 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unlearn-metrics", description="Metrics of machine unlearning.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    compute = commands.add_parser("compute", parents=[shared], help="every number that the evidence on a model gives")
-    compute.add_argument("path", type=Path, metavar="PATH", help="evidence folder")
+    compute = commands.add_parser("compute", parents=[shared], help="every number that evidence or a log gives")
+    compute.add_argument("path", type=Path, metavar="PATH", help="folder of evidence, or evaluation log")
     _add_choices(compute)
+    compute.add_argument("--by-subject", action="store_true", help="the numbers of each subject as well")
     compute.set_defaults(run=_compute)
     compare = commands.add_parser("compare", parents=[shared], help="several models side by side, best marked")
     compare.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="evidence folders; differences to the first"
+        "paths", type=Path, nargs="+", metavar="PATH", help="folders of evidence, or logs; differences to the first"
     )
     _add_choices(compare)
     compare.set_defaults(run=_compare)
@@ -87,44 +88,72 @@ def _raise(error: ImportError, _: argparse.Namespace) -> int:
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--retrained", type=Path, metavar="PATH", help="evidence on the model that never saw the data")
+    for name, text in (
+        ("retrained", "the same on the model that never saw the forget set"),
+        ("target", "the same on the model before unlearning"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=text)
     parser.add_argument("--benchmark", metavar="NAME", help="only what this benchmark reports: tofu, clear, …")
+    parser.add_argument(
+        "--resample",
+        choices=("subjects", "rows"),
+        default="subjects",
+        help="what intervals draw anew (default: %(default)s)",
+    )
     formats = parser.add_mutually_exclusive_group()
     for name in ("json", "markdown", "latex"):
         formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
     parser.set_defaults(format="terminal")
 
 
-def _compute(args: argparse.Namespace) -> int:
-    from unlearn_metrics import Evidence, compare, compute
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `compute` that both commands have."""
+    from unlearn_metrics import read
 
-    retrained = Evidence.read(args.retrained) if args.retrained else None
-    results = compute(Evidence.read(args.path), retrained, benchmark=args.benchmark)
+    others = {name: read(path) for name in ("retrained", "target") if (path := getattr(args, name))}
+    return {**others, "benchmark": args.benchmark, "resample": args.resample}
+
+
+def _compute(args: argparse.Namespace) -> int:
+    from unlearn_metrics import compare, compute, read
+    from unlearn_metrics._sources import name
+
+    results = compute(read(args.path), by_subject=args.by_subject, **_options(args))
     if args.format == "json":
         print(json.dumps(results, indent=2, allow_nan=False))
         return 0
-    print(compare({args.path.resolve().name: results}, args.format))
+    print(compare({name(args.path): results}, args.format))
+    if args.by_subject:
+        from unlearn_metrics._compare import subjects_table
+
+        print(f"\n{subjects_table(results, args.format)}")
     _say_missing(results)
     return 0
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from unlearn_metrics import Evidence, compare, compute, paired
-    from unlearn_metrics._compare import differences_table
+    from unlearn_metrics import compare, compute, paired, read
+    from unlearn_metrics._compare import differences_text
+    from unlearn_metrics._paired import adjusted
+    from unlearn_metrics._sources import names
 
-    retrained = Evidence.read(args.retrained) if args.retrained else None
-    names = _names(args.paths)
-    evidence = {name: Evidence.read(path) for name, path in zip(names, args.paths, strict=True)}
-    results = {name: compute(each, retrained, benchmark=args.benchmark) for name, each in evidence.items()}
-    first, *others = names
+    options = _options(args)
+    sources = {name: read(path) for name, path in zip(names(args.paths), args.paths, strict=True)}
+    results = {name: compute(each, **options) for name, each in sources.items()}
+    first, *others = sources
     shown = results[first]["sets"]
-    differences = {name: _restricted(paired(evidence[name], evidence[first]), shown) for name in others}
+    differences = {
+        name: _restricted(paired(sources[name], sources[first], resample=args.resample), shown) for name in others
+    }
+    p = adjusted(differences)
+    if "retrained" in options and "retrained" not in results:
+        # What the best is measured by on forget sets.
+        results["retrained"] = compute(options["retrained"], **options)
     if args.format == "json":
-        print(json.dumps({"results": results, "differences": _as_dicts(differences)}, indent=2, allow_nan=False))
+        print(json.dumps({"results": results, "differences": _as_dicts(differences, p)}, indent=2, allow_nan=False))
         return 0
     print(compare(results, args.format))
-    for name, sets in differences.items():
-        print(f"\n{name} minus {first}, on the same rows\n\n{differences_table(sets, args.format)}")
+    print(differences_text(differences, p, first, args.format))
     _say_missing(results[first])
     return 0
 
@@ -138,25 +167,23 @@ def _restricted(differences: Mapping[str, Mapping[str, Any]], shown: Mapping[str
     }
 
 
-def _as_dicts(differences: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def _as_dicts(differences: Mapping[str, Mapping[str, Mapping[str, Any]]], p: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: {of: {metric: each._asdict() for metric, each in metrics.items()} for of, metrics in sets.items()}
+        name: {
+            of: {metric: {**each._asdict(), "adjusted_p": p[name][of][metric]} for metric, each in metrics.items()}
+            for of, metrics in sets.items()
+        }
         for name, sets in differences.items()
     }
 
 
 def _say_missing(results: Mapping[str, Any]) -> None:
+    """What is not there and why, those of one reason on one line."""
+    by_reason: dict[str, list[str]] = {}
     for name, reason in results["missing"].items():
-        print(f"no {name}: {reason}.", file=sys.stderr)
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, or the whole paths where those are not distinct."""
-    short = [path.resolve().name for path in paths]
-    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise ValueError("the same evidence is given twice. Give each folder once.")
-    return names
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        print(f"no {', '.join(names)}: {reason}.", file=sys.stderr)
 
 
 def _say(message: str, code: int) -> int:

@@ -19,8 +19,8 @@ EMBEDDED: dict[str, Any] = {
     "rehearse": True,
     "model": {"tiny": {"hidden": 256, "layers": 2, "vocabulary": 4096}},
     "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 2e-3},
-    "finetune": {"epochs": 24, "batch_size": 16, "learning_rate": 3e-3},
+    "finetune": {"epochs": 22, "batch_size": 16, "learning_rate": 3e-3},
     "unlearn": {"epochs": 5, "batch_size": 16, "learning_rate": 2e-4},
-    "methods": {name: {} for name in METHODS},
+    "methods": {"graddiff": {}, "npo": {}, "simnpo": {"train": {"learning_rate": 6e-4}}},
 }
 """for the small model that is built on the spot"""

@@ -1,23 +1,25 @@
-"""Answers as a person would mark them: the right option chosen, the words that carry the fact said."""
+"""Answers as a person would mark them: the right option chosen, the blank filled."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unlearn_metrics.functional._inputs import texts
 from unlearn_metrics.functional._likelihood import right_and_wrong
 
-_WORD = re.compile(r"[^\W_]+")
+#: A letter by itself at the start of an answer: `B`, `(b)`, `B. Paris`, but not `Because`.
+_LETTER = re.compile(r"\W*([A-Za-z])(?![^\W_])")
 
 
 def mcq_accuracy(nll: ArrayLike, wrong_nll: ArrayLike) -> Any:
     """Multiple choice: whether the right option is the one of highest length-normalized log-probability.
 
     1 where it is, 0 where it is not; where it ties with others, its share among the tied, so that a model that finds
-    all options alike scores as by chance.
+    all options alike scores as by chance. Where options are lettered, give the NLL of the letters, or see
+    `mcq_letter_accuracy` for generated answers.
     Source: MLLMU-Bench (Liu et al., 2025) and common practice for models without instruction tuning.
 
     Args:
@@ -39,43 +41,75 @@ def mcq_accuracy(nll: ArrayLike, wrong_nll: ArrayLike) -> Any:
     return np.where(right <= wrong.min(axis=-1), 1 / (1 + ties), 0.0)[()]
 
 
-def keyword_accuracy(prediction: str, keywords: Sequence[str]) -> float:
-    """The share of keywords that an answer contains.
+def mcq_letter_accuracy(predictions: Sequence[str], letters: Sequence[str]) -> Any:
+    """Multiple choice by letter: whether a generated answer begins with the letter of the right option.
 
-    A keyword counts when its words stand in the answer side by side, as whole words. Case, accents and punctuation do
-    not matter: `Al-Kuwaiti` is found in "Basil al kuwaiti's novel", `Ann` is not found in "Anna". A word is an
-    unbroken run of letters and digits, so languages written without spaces need keywords that are whole runs.
-    From 0 to 1. Source: the exact match of keywords of FIUBench (Ma et al., 2025).
+    1 or 0. The letter stands by itself, in any case, after punctuation or none: `B`, `(b)`, `B. Paris`. An answer
+    that begins otherwise is wrong, as in the published code; ask for one letter alone.
+    Source: code of MLLMU-Bench (Liu et al., 2025), which takes the first character; PULSE (Kawakami et al., 2025).
 
     Args:
-        prediction: The generated answer; an empty one contains nothing.
-        keywords: The words, or groups of words, that carry the fact.
+        predictions: The generated answers, n of them.
+        letters: The letters of the right options, as many, each from A to Z.
 
     Returns:
-        The share.
+        float64 of shape (n,); the mean is the accuracy.
 
     Raises:
-        ValueError: If there are no keywords, or one has no letter or digit.
-        TypeError: If `keywords` is a string.
+        ValueError: If there are none, the counts differ, or one of `letters` is no letter.
+        TypeError: If one of them is a string, or holds something else than strings.
 
     Example:
-        >>> keyword_accuracy("She was born in SAO PAULO.", ["São Paulo", "1964"])
-        0.5
+        >>> mcq_letter_accuracy(["B", "(b) Paris", "Because", "C."], ["B", "B", "B", "B"]).tolist()
+        [1.0, 1.0, 0.0, 0.0]
     """
-    if isinstance(keywords, str):
-        raise TypeError(f"`keywords` must be a sequence of strings, got the string {keywords!r}. Put it in a list.")
-    if not keywords:
-        raise ValueError("`keywords` is empty, so there is nothing to find. Leave such rows out.")
-    text = f" {_plain_words(prediction)} "
-    wanted = [_plain_words(keyword) for keyword in keywords]
-    if not all(wanted):
-        raise ValueError(f"keyword {keywords[wanted.index('')]!r} has no letter or digit. Leave it out.")
-    return sum(f" {keyword} " in text for keyword in wanted) / len(wanted)
+    _as_many(predictions, letters, "letters")
+    bad = [letter for letter in letters if not re.fullmatch("[A-Za-z]", letter)]
+    if bad:
+        raise ValueError(f"`letters` must be single letters from A to Z, got {bad[0]!r}.")
+    starts = (_LETTER.match(prediction) for prediction in predictions)
+    right = (
+        found is not None and found[1].upper() == letter.upper() for found, letter in zip(starts, letters, strict=True)
+    )
+    return np.fromiter(right, np.float64, count=len(letters))
 
 
-def _plain_words(text: str) -> str:
-    """The words of `text` without case and accents, one space between them."""
-    if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text)
-        text = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return " ".join(_WORD.findall(text.casefold()))
+def cloze_accuracy(prediction: str | Sequence[str], answer: str | Sequence[str]) -> Any:
+    """Fill in the blank: whether the generated text contains the right words, whatever their case.
+
+    1 or 0. The words count wherever their letters stand, inside a longer word too, as in the published code; where
+    that matters, `keyword_accuracy` looks for whole words.
+    Source: MLLMU-Bench (Liu et al., 2025), UMU-Bench (Wang et al., 2025).
+
+    Args:
+        prediction: The generated text, or n of them; an empty one contains nothing.
+        answer: The words that fill the blank; for n texts, as many.
+
+    Returns:
+        A number; float64 of shape (n,) for several texts; the mean is the accuracy.
+
+    Raises:
+        ValueError: If there are none, the counts differ, or an answer is blank.
+        TypeError: If a text or an answer is no string.
+
+    Example:
+        >>> cloze_accuracy(["He was born in OSLO.", "unknown"], ["Oslo", "Rome"]).tolist()
+        [1.0, 0.0]
+    """
+    if isinstance(prediction, str) and isinstance(answer, str):
+        return float(cloze_accuracy([prediction], [answer])[0])
+    _as_many(prediction, answer, "answer")
+    wanted = (each.strip().lower() for each in answer)
+    found = (each in text.lower() if each else None for text, each in zip(prediction, wanted, strict=True))
+    marks = np.fromiter((np.nan if each is None else each for each in found), np.float64, count=len(answer))
+    if np.isnan(marks).any():
+        raise ValueError(f"`answer` is blank at position {np.isnan(marks).argmax()}, which every text contains.")
+    return marks
+
+
+def _as_many(predictions: Sequence[str], others: Sequence[str], name: str) -> None:
+    """Raise unless both are sequences of strings, as many and not none."""
+    if len(texts(predictions, "predictions")) != len(texts(others, name)):
+        raise ValueError(f"predictions and `{name}` must be as many, got {len(predictions)} and {len(others)}.")
+    if not len(others):
+        raise ValueError(f"`{name}` is empty, so there is nothing to measure. Give at least one answer.")

@@ -14,6 +14,8 @@ JS_BINS = 20
 _MAX_EXACT = 10_000
 # Beyond these, scipy's exact p-value has underflowed or may be its asymptotic fallback.
 _TINY, _NEAR_ONE = 1e-300, 0.9
+# Rows that are looked up at a time, so that memory is that of the input and little more.
+_BLOCK = 1 << 16
 
 
 class ForgetQuality(NamedTuple):
@@ -51,42 +53,58 @@ def forget_quality(truth_ratios: ArrayLike, retrained_truth_ratios: ArrayLike) -
         >>> round(quality.p, 6), quality.statistic, round(quality.log10_p, 6)
         (0.028571, 1.0, -1.544068)
     """
-    first = np.ravel(ratios(truth_ratios, "truth_ratios"))
-    second = np.ravel(ratios(retrained_truth_ratios, "retrained_truth_ratios"))
-    if first.size == second.size:
-        gap = int(ks_gaps(first, second, np.ones((1, first.size), dtype=np.int32))[0])
-        log_p = log_p_of_gap(gap, first.size)
-        return ForgetQuality(math.exp(log_p), gap / first.size, log_p / math.log(10))
-    return _unequal(first, second)
+    first = np.sort(ratios(truth_ratios, "truth_ratios"))
+    second = np.sort(ratios(retrained_truth_ratios, "retrained_truth_ratios"))
+    n, m = first.size, second.size
+    gap = _largest_gap(first, second)
+    if n == m:
+        log_p = log_p_of_gap(gap // n, n)
+        return ForgetQuality(math.exp(log_p), gap // n / n, log_p / math.log(10))
+    log_p = _log_p_unequal(first, second, gap / (n * m))
+    return ForgetQuality(math.exp(log_p), gap / (n * m), log_p / math.log(10))
 
 
-def forget_quality_js(truth_ratios: ArrayLike, retrained_truth_ratios: ArrayLike, bins: int = JS_BINS) -> float:
+def forget_quality_js(
+    truth_ratios: ArrayLike, retrained_truth_ratios: ArrayLike, bins: int = JS_BINS, *, clear_compat: bool = False
+) -> float:
     """One minus the Jensen-Shannon distance between the two distributions of truth ratios.
 
     The distributions are histograms of R / (1 + R), the probability of wrong against right, over `bins` equal bins of
     [0, 1]; logarithms to base 2, so that 0 means disjoint and 1 equal. The order of rows plays no part.
-    Source: CLEAR (Dontsov et al., 2024), whose code compares the vectors themselves, in their order.
+    Source: the paper of CLEAR (Dontsov et al., 2024).
+
+    CLEAR's published numbers come from code that compares the vectors of 1 / R themselves, row by row, as if each row
+    were an outcome, with natural logarithms: the number depends on the order of rows and is at least 0.167. Besides,
+    that code averages the loss of the wrong answers over the whole set, and a factor common to all rows cancels, so
+    that wrong answers play no part. `clear_compat` gives this number, of ratios that were built alike:
+    `truth_ratio(paraphrase_nll, np.full((n, 1), perturbed_nll.mean()))`.
 
     Args:
         truth_ratios: R of each row of the forget set under the unlearned model, shape (n,).
         retrained_truth_ratios: R under the retrained model, shape (m,).
         bins: How many bins.
+        clear_compat: Compare the vectors as CLEAR's code does; needs n = m, and `bins` plays no part.
 
     Returns:
         The similarity, from 0 to 1; higher is better.
 
     Raises:
-        ValueError: If one of them is empty, a ratio is negative or NaN, or `bins` is less than 1.
+        ValueError: If one of them is empty, a ratio is negative or NaN, `bins` is less than 1, or with `clear_compat`
+            the counts differ, a ratio is 0 or all are infinite.
 
     Example:
         >>> forget_quality_js([0.1, 0.2, 5.0], [5.0, 0.2, 0.1]), forget_quality_js([0.0, 0.0], [9.0, 9.0])
         (1.0, 0.0)
+        >>> round(forget_quality_js([0.1, 0.2, 5.0], [5.0, 0.2, 0.1], clear_compat=True), 4)
+        0.3672
     """
+    first = ratios(truth_ratios, "truth_ratios")
+    second = ratios(retrained_truth_ratios, "retrained_truth_ratios")
+    if clear_compat:
+        return _js_of_vectors(first, second)
     if bins < 1:
         raise ValueError(f"`bins` must be at least 1, got {bins}.")
-    first = js_bins(np.ravel(ratios(truth_ratios, "truth_ratios")), bins)
-    second = js_bins(np.ravel(ratios(retrained_truth_ratios, "retrained_truth_ratios")), bins)
-    counts = [np.bincount(each, minlength=bins)[None] for each in (first, second)]
+    counts = [np.bincount(js_bins(each, bins), minlength=bins)[None] for each in (first, second)]
     return float(js_similarities(*counts)[0])
 
 
@@ -103,6 +121,22 @@ def js_similarities(counts: NDArray[Any], other_counts: NDArray[Any]) -> Floats:
     q = other_counts / other_counts.sum(axis=1, keepdims=True)
     divergence = (_relative_entropy(p, (p + q) / 2) + _relative_entropy(q, (p + q) / 2)) / 2
     return 1 - np.sqrt(np.clip(divergence, 0, 1))
+
+
+def _js_of_vectors(first: Floats, second: Floats) -> float:
+    """1 - JS distance, in natural units, between 1 / R of two models, row by row."""
+    if first.size != second.size:
+        raise ValueError(f"`clear_compat` needs the same rows of both models, got {first.size} and {second.size}.")
+    if not (first.min() > 0 and second.min() > 0):
+        raise ValueError("`clear_compat` needs ratios above 0, got 0.0, whose reciprocal is infinite.")
+    if not (np.isfinite(first).any() and np.isfinite(second).any()):
+        raise ValueError("`clear_compat` needs a finite ratio, got infinite ones alone.")
+    # Over the largest first, so that no sum overflows.
+    p, q = (each.min() / each for each in (first, second))
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2
+    divergence = (_relative_entropy(p[None], middle[None]) + _relative_entropy(q[None], middle[None]))[0] / 2
+    return float(1 - math.sqrt(max(0.0, divergence * math.log(2))))
 
 
 def _relative_entropy(p: Floats, q: Floats) -> Floats:
@@ -149,24 +183,33 @@ def _log_binomial_ratio(n: int, shift: int) -> float:
     return float(np.log1p(-shift / (n + steps)).sum())
 
 
-def _unequal(first: Floats, second: Floats) -> ForgetQuality:
-    """Samples of different sizes."""
-    from scipy.stats import ks_2samp
+def _largest_gap(first: Floats, second: Floats) -> int:
+    """Largest gap between the distribution functions of two sorted samples, in units of 1 / (n m)."""
+    n, m, widest = first.size, second.size, 0
+    for points in (each[start : start + _BLOCK] for each in (first, second) for start in range(0, each.size, _BLOCK)):
+        up_to_first, up_to_second = (np.searchsorted(each, points, side="right") for each in (first, second))
+        widest = max(widest, int(np.abs(up_to_first * m - up_to_second * n).max()))
+    return widest
+
+
+def _log_p_unequal(first: Floats, second: Floats, statistic: float) -> float:
+    """Natural logarithm of the p-value for samples of different sizes."""
+    from scipy.stats import ks_2samp, kstwo
 
     n, m = first.size, second.size
     exact = max(n, m) <= _MAX_EXACT
-    with warnings.catch_warnings():
-        # Where its exact sum leaves [0, 1] by rounding, scipy warns and falls back; we go on exactly.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        test = ks_2samp(first, second, method="exact" if exact else "asymp")
-    p, statistic = float(test.pvalue), float(test.statistic)
-    if p > _TINY and (p < _NEAR_ONE or not exact):
-        log_p = math.log(p)
-    elif exact:
-        log_p = min(0.0, _log_p_by_walk(statistic, n, m))
+    if exact:
+        with warnings.catch_warnings():
+            # Where its exact sum leaves [0, 1] by rounding, scipy warns and falls back; we go on exactly.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            p = float(ks_2samp(first, second, method="exact").pvalue)
     else:
-        log_p = min(0.0, math.log(2) - 2 * statistic**2 * n * m / (n + m))
-    return ForgetQuality(math.exp(log_p), statistic, log_p / math.log(10))
+        p = float(kstwo.sf(statistic, round(n * m / (n + m))))
+    if p > _TINY and (p < _NEAR_ONE or not exact):
+        return math.log(p)
+    if exact:
+        return min(0.0, _log_p_by_walk(statistic, n, m))
+    return min(0.0, math.log(2) - 2 * statistic**2 * n * m / (n + m))
 
 
 def _log_p_by_walk(statistic: float, n: int, m: int) -> float:

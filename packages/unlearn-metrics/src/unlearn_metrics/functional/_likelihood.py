@@ -58,6 +58,33 @@ def normalized_probability(nll: ArrayLike, wrong_nll: ArrayLike) -> Any:
     return np.exp(-np.logaddexp(0.0, np.logaddexp.reduce(right[..., None] - wrong, axis=-1)))
 
 
+def fluency(nll: ArrayLike) -> Any:
+    """Perplexity: how many tokens a model finds equally likely, on average, where the text goes on.
+
+        exp(nll)
+
+    From 1; lower is more fluent. Of a generated answer, take the NLL under a model that was not unlearned; of a fixed
+    text, under the unlearned model itself, to see whether it still speaks the language. For a whole corpus, pass the
+    mean NLL over all its tokens: the perplexities of texts of unequal length have no meaningful mean.
+    Source: Jelinek et al., 1977.
+
+    Args:
+        nll: Mean negative log-likelihood per token; any shape, each at least 0.
+
+    Returns:
+        float64 of the same shape; infinite where the perplexity exceeds float64.
+
+    Raises:
+        ValueError: If `nll` is empty, negative, NaN or infinite.
+
+    Example:
+        >>> fluency([0.0, 2.0]).round(4).tolist()
+        [1.0, 7.3891]
+    """
+    with np.errstate(over="ignore"):
+        return np.exp(numbers(nll, "nll", low=0))
+
+
 def right_and_wrong(nll: ArrayLike, wrong_nll: ArrayLike) -> tuple[Floats, Floats]:
     """Both as float64, of the shapes (...) and (..., k)."""
     right, wrong = numbers(nll, "nll", low=0), numbers(wrong_nll, "wrong_nll", low=0)

@@ -2,15 +2,34 @@
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unlearn_metrics.functional._inputs import Floats, Ragged, numbers, ragged_numbers, same_lengths, share
+from unlearn_metrics.functional._inputs import (
+    Floats,
+    Ragged,
+    as_passed,
+    number_blocks,
+    numbers,
+    same_lengths,
+    share,
+    texts,
+)
 
 #: A distribution that is one-hot to float precision has no spread; OpenUnlearning floors the variance at 1e-6 as well.
 _MIN_STD = 1e-3
+
+#: Which scores mark the rows that a model was trained on, by membership attack; `auc` takes it as `members`.
+ATTACKS: dict[str, Literal["high", "low"]] = {
+    "grad_norm": "low",
+    "loss": "low",
+    "min_k": "high",
+    "min_k_pp": "high",
+    "reference": "low",
+    "zlib": "low",
+}
 
 
 def min_k(logp: Any, k: float = 0.4) -> Any:
@@ -36,8 +55,8 @@ def min_k(logp: Any, k: float = 0.4) -> Any:
         >>> float(min_k([-1.0, -5.0, -3.0, -0.5, -0.1]))
         -4.0
     """
-    answers = ragged_numbers(logp, "logp", high=0)
-    return answers.shaped(lowest_means(answers, share(k, "k")))
+    taken = share(k, "k")
+    return as_passed(logp, (lowest_means(answers, taken) for answers in number_blocks(logp, "logp", high=0)))
 
 
 def min_k_pp(logp: Any, mean: Any, std: Any, k: float = 0.4) -> Any:
@@ -64,12 +83,13 @@ def min_k_pp(logp: Any, mean: Any, std: Any, k: float = 0.4) -> Any:
         >>> float(min_k_pp([-1.0, -4.0], mean=[-2.0, -2.0], std=[1.0, 2.0], k=0.5))
         -1.0
     """
-    answers = ragged_numbers(logp, "logp", high=0)
-    means, stds = ragged_numbers(mean, "mean"), ragged_numbers(std, "std", low=0)
-    same_lengths(answers, means, "`logp` and `mean`")
-    same_lengths(answers, stds, "`logp` and `std`")
-    scores = standardized(answers.flat, means.flat, stds.flat)
-    return answers.shaped(lowest_means(answers._replace(flat=scores), share(k, "k")))
+    taken = share(k, "k")
+    if not len(logp) == len(mean) == len(std):
+        raise ValueError(
+            f"`logp`, `mean` and `std` must be as many answers, got {len(logp)}, {len(mean)} and {len(std)}."
+        )
+    columns = number_blocks(logp, "logp", high=0), number_blocks(mean, "mean"), number_blocks(std, "std", low=0)
+    return as_passed(logp, (lowest_means(_standardized(*blocks), taken) for blocks in zip(*columns, strict=True)))
 
 
 def zlib_ratio(nll: ArrayLike, text: str | Sequence[str]) -> Any:
@@ -95,37 +115,75 @@ def zlib_ratio(nll: ArrayLike, text: str | Sequence[str]) -> Any:
         0.16923076923076924
     """
     losses = numbers(nll, "nll", low=0)
-    texts = [text] if isinstance(text, str) else list(text)
-    if losses.size != len(texts):
-        raise ValueError(f"`nll` and `text` must be as many, got {losses.size} and {len(texts)}.")
-    sizes = np.array([len(zlib.compress(each.encode("utf-8"))) for each in texts])
+    answers = [text] if isinstance(text, str) else texts(text, "text")
+    if losses.size != len(answers):
+        raise ValueError(f"`nll` and `text` must be as many, got {losses.size} and {len(answers)}.")
+    sizes = np.fromiter((len(zlib.compress(each.encode("utf-8"))) for each in answers), np.float64, len(answers))
     return losses / sizes.reshape(losses.shape)
 
 
-def auc(forget: ArrayLike, holdout: ArrayLike) -> float:
-    """Area under the ROC curve: how often a forgotten row scores higher than a held-out one, ties counting half.
+def reference_difference(nll: ArrayLike, reference_nll: ArrayLike) -> Any:
+    """The loss of an answer beyond that of a reference model that was not trained on it.
 
-    From 0 to 1. With scores that are higher for members, 1 means that the forgotten rows are recognized as trained
-    on, 0.5 that they cannot be told from the held-out ones, and less than 0.5 that they stand out by being forgotten.
+        nll - reference_nll
+
+    Lower means more likely a member of the training data: what is easy for every model is no sign of it.
+    Source: Carlini et al., 2021 ("Extracting Training Data from Large Language Models").
+
+    Args:
+        nll: Mean token NLL of each answer, shape (n,) or ().
+        reference_nll: The same under the reference model.
+
+    Returns:
+        float64 of the shape of `nll`.
+
+    Raises:
+        ValueError: If the shapes differ, or a value is negative, NaN or infinite.
+
+    Example:
+        >>> reference_difference([0.5, 3.0], [2.0, 3.0]).tolist()
+        [-1.5, 0.0]
+    """
+    losses, others = numbers(nll, "nll", low=0), numbers(reference_nll, "reference_nll", low=0)
+    if losses.shape != others.shape:
+        raise ValueError(f"`nll` and `reference_nll` must have the same shape, got {losses.shape} and {others.shape}.")
+    return losses - others
+
+
+def auc(forget: ArrayLike, holdout: ArrayLike, *, members: Literal["high", "low"] = "high") -> float:
+    """Area under the ROC curve: how often a forgotten row looks more trained on than a held-out one, ties half.
+
+    From 0 to 1: 1 means that the forgotten rows are recognized as trained on, 0.5 that they cannot be told from the
+    held-out ones, and less than 0.5 that they stand out by being forgotten. `ATTACKS` has the direction of each attack.
+    Source: Hanley and McNeil, 1982.
 
     Args:
         forget: Scores of the rows to be forgotten, shape (n,).
         holdout: Scores of rows that were never trained on, shape (m,).
+        members: Whether "high" or "low" scores mark what was trained on.
 
     Returns:
         The area.
 
     Raises:
-        ValueError: If one of them is empty, or a value is NaN or infinite.
+        ValueError: If one of them is empty, a value is NaN or infinite, or `members` is unknown.
 
     Example:
         >>> auc([3.0, 2.0], [1.0, 2.0])
         0.875
+        >>> losses = {"forget": [0.1, 0.2], "holdout": [0.3, 0.2]}
+        >>> auc(**losses, members=ATTACKS["loss"])
+        0.875
     """
-    members, others = np.ravel(numbers(forget, "forget")), np.sort(np.ravel(numbers(holdout, "holdout")))
-    below = np.searchsorted(others, members, side="left").sum(dtype=np.float64)
-    up_to = np.searchsorted(others, members, side="right").sum(dtype=np.float64)
-    return float((below + up_to) / 2 / (members.size * others.size))
+    if members not in ("high", "low"):
+        raise ValueError(f"`members` must be 'high' or 'low', got {members!r}.")
+    # Both sorted: then each look-up goes on where the last one ended, which is what makes large inputs cheap.
+    ours, others = np.sort(numbers(forget, "forget"), axis=None), np.sort(numbers(holdout, "holdout"), axis=None)
+    below = np.searchsorted(others, ours, side="left").sum(dtype=np.float64)
+    up_to = np.searchsorted(others, ours, side="right").sum(dtype=np.float64)
+    pairs = float(ours.size) * others.size
+    area = float((below + up_to) / 2 / pairs)
+    return area if members == "high" else 1 - area
 
 
 def lowest_means(answers: Ragged, k: float) -> Floats:
@@ -135,6 +193,13 @@ def lowest_means(answers: Ragged, k: float) -> Floats:
     counts = np.maximum(1, (answers.lengths * k).astype(np.int64))
     taken = np.arange(ordered.size) - answers.starts[rows] < counts[rows]
     return np.add.reduceat(np.where(taken, ordered, 0.0), answers.starts) / counts
+
+
+def _standardized(logp: Ragged, mean: Ragged, std: Ragged) -> Ragged:
+    """The standardized log-probabilities of a block of answers."""
+    same_lengths(logp, mean, "`logp` and `mean`")
+    same_lengths(logp, std, "`logp` and `std`")
+    return logp._replace(flat=standardized(logp.flat, mean.flat, std.flat))
 
 
 def standardized(logp: Floats, mean: Floats, std: Floats) -> Floats:

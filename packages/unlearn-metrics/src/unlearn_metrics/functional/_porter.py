@@ -5,6 +5,8 @@ mode: irregular forms, short words in -ies and -ied, -y after a consonant, and a
 to NLTK's for lower-case letters and digits; a module of its own saves the import of a whole toolkit.
 """
 
+from typing import TypeAlias
+
 _IRREGULAR = {
     "skies": "sky",
     "dying": "die",
@@ -52,6 +54,19 @@ _STEP_4 = dict.fromkeys(
 _SHAPES = str.maketrans("abcdefghijklmnopqrstuvwxz0123456789", "vcccvcccvcccccvcccccvcccccccccccccc")
 
 
+_Suffixes: TypeAlias = dict[str, list[tuple[str, str]]]
+
+
+def _by_ending(suffixes: dict[str, str]) -> _Suffixes:
+    """The suffixes and what replaces them by their last two letters, longest first: most words end in none of them."""
+    endings = {suffix[-2:] for suffix in suffixes}
+    longest_first = sorted(suffixes.items(), key=lambda item: -len(item[0]))
+    return {ending: [item for item in longest_first if item[0].endswith(ending)] for ending in endings}
+
+
+_ENDS_2, _ENDS_3, _ENDS_4 = _by_ending(_STEP_2), _by_ending(_STEP_3), _by_ending(_STEP_4)
+
+
 def stem(word: str) -> str:
     """The stem of a lower-case word.
 
@@ -70,7 +85,7 @@ def stem(word: str) -> str:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     word = _terminal_y(_past_and_gerund(_plural(word)))
-    word = _replace_suffix(_step_2(word), _STEP_3, turns=1)
+    word = _replace_suffix(_step_2(word), _ENDS_3, turns=1)
     return _tidy(_step_4(word))
 
 
@@ -97,25 +112,28 @@ def _ends_short(word: str) -> bool:
     return shape == "vc" or (shape.endswith("cvc") and word[-1] not in "wxy")
 
 
-def _replace_suffix(word: str, suffixes: dict[str, str], *, turns: int) -> str:
+def _replace_suffix(word: str, suffixes: _Suffixes, *, turns: int) -> str:
     """Replace the longest suffix that is listed, if the stem before it has that many turns."""
-    for length in range(min(7, len(word)), 1, -1):
-        suffix = word[-length:]
-        if suffix in suffixes:
-            start = word[:-length]
-            return start + suffixes[suffix] if _turns(start) >= turns else word
+    for suffix, replacement in suffixes.get(word[-2:], ()):
+        if word.endswith(suffix):
+            start = word[: -len(suffix)]
+            return start + replacement if _turns(start) >= turns else word
     return word
 
 
 def _plural(word: str) -> str:
+    if not word.endswith("s"):
+        return word
     if word.endswith("ies"):
         return word[:-1] if len(word) == 4 else word[:-2]
     if word.endswith("sses"):
         return word[:-2]
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return word if word.endswith("ss") else word[:-1]
 
 
 def _past_and_gerund(word: str) -> str:
+    if not word.endswith(("ed", "ing")):
+        return word
     if word.endswith("ied"):
         return word[:-1] if len(word) == 4 else word[:-2]
     if word.endswith("eed"):
@@ -146,13 +164,13 @@ def _step_2(word: str) -> str:
         return _step_2(word[:-2])
     if word.endswith("logi"):
         return word[:-1] if _turns(word[:-3]) > 0 else word
-    return _replace_suffix(word, _STEP_2, turns=1)
+    return _replace_suffix(word, _ENDS_2, turns=1)
 
 
 def _step_4(word: str) -> str:
     if word.endswith("ion") and word[-4:-3] not in ("s", "t"):
         return word
-    return _replace_suffix(word, _STEP_4, turns=2)
+    return _replace_suffix(word, _ENDS_4, turns=2)
 
 
 def _tidy(word: str) -> str:

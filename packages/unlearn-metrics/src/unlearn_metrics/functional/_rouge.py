@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
-from unlearn_metrics.functional._inputs import Floats
+from unlearn_metrics.functional._inputs import Floats, texts
 from unlearn_metrics.functional._porter import stem
 
 _ALPHANUMERIC = b"abcdefghijklmnopqrstuvwxyz0123456789"
@@ -51,16 +51,18 @@ def rouge_l_recalls(predictions: Sequence[str], references: Sequence[str]) -> Fl
 
     Raises:
         ValueError: If there are none, the counts differ, or a reference has no word.
+        TypeError: If one of them is a string, or holds something else than strings.
 
     Example:
         >>> rouge_l_recalls(["in Paris", "no idea"], ["Paris", "It is in Rome"]).tolist()
         [1.0, 0.0]
     """
+    predictions, references = texts(predictions, "predictions"), texts(references, "references")
     if len(predictions) != len(references):
         raise ValueError(f"predictions and references must be as many, got {len(predictions)} and {len(references)}.")
     if not len(references):
         raise ValueError("`references` is empty, so there is nothing to measure. Give at least one pair.")
-    return np.array([_recall(*pair) for pair in zip(predictions, references, strict=True)])
+    return np.fromiter(map(_recall, predictions, references), np.float64, count=len(references))
 
 
 def has_words(reference: str) -> bool:
@@ -69,15 +71,13 @@ def has_words(reference: str) -> bool:
 
 
 def _recall(prediction: str, reference: str) -> float:
-    wanted = [_STEMS[word] for word in _words(reference)]
+    wanted = _words(reference)
     if not wanted:
         raise ValueError(f"the reference {reference!r} has no word of a-z and 0-9. Leave it out of ROUGE.")
-    # Words as numbers, and these as characters: rapidfuzz compares strings of one type fastest. Words that the
-    # reference lacks cannot match, so they need no number.
-    number: dict[str, int] = {}
-    encoded = "".join([chr(number.setdefault(word, len(number))) for word in wanted])
-    shared = [chr(number[word]) for each in _words(prediction) if (word := _STEMS[each]) in number]
-    return LCSseq.similarity(encoded, "".join(shared)) / len(wanted)
+    if len(_STEMS) >= _CACHE_SIZE:  # between pairs alone: within one, a stem must keep its character
+        _STEMS.clear()
+    said, right = "".join(map(_STEM_OF, _words(prediction))), "".join(map(_STEM_OF, wanted))
+    return LCSseq.similarity(right, said) / len(wanted)
 
 
 def _words(text: str) -> list[bytes]:
@@ -85,14 +85,26 @@ def _words(text: str) -> list[bytes]:
 
 
 class _Stems(dict[bytes, str]):
-    """Stems by word, filled as words come up; words of up to three letters are their own stem."""
+    """A character for the stem of each word, filled as words come up.
+
+    So a text becomes a string of its stems, and strings are what rapidfuzz compares fastest. Words of up to three
+    letters are their own stem.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._characters: dict[str, str] = {}
 
     def __missing__(self, word: bytes) -> str:
-        if len(self) >= _CACHE_SIZE:
-            self.clear()
         text = word.decode("ascii")
-        self[word] = stem(text) if len(text) > 3 else text
+        root = stem(text) if len(text) > 3 else text
+        self[word] = self._characters.setdefault(root, chr(len(self._characters)))
         return self[word]
+
+    def clear(self) -> None:
+        super().clear()
+        self._characters.clear()
 
 
 _STEMS = _Stems()
+_STEM_OF = _STEMS.__getitem__

@@ -46,6 +46,16 @@ _METRICS = {
     "min_k_auc": ("Min-K AUC", "Membership, by the least likely tokens; 0.5 is chance."),
     "min_k_pp_auc": ("Min-K++ AUC", "Membership, by the least likely tokens, standardized; 0.5 is chance."),
     "zlib_auc": ("zlib AUC", "Membership, by the loss over the compressed length; 0.5 is chance."),
+    "grad_norm_auc": ("Gradient AUC", "Membership, by the norm of the loss gradient; 0.5 is chance."),
+    "reference_auc": ("Reference AUC", "Membership, by the loss beyond that of a reference model; 0.5 is chance."),
+    "privleak": ("PrivLeak", "How far the Min-K AUC is from the retrained model's, in percent of it; 0 is best."),
+    "privleak_ou": ("PrivLeak, published", "The same of 1 - AUC, as MUSE and OpenUnlearning report it."),
+    "forgotten_pct": ("Forgotten %", "Share of the target's right choices on the forget set that are gone."),
+    "retained_pct": ("Retained %", "Share of the target's right choices on the retain set that are still there."),
+    "cloze_accuracy": ("Cloze", "How often the words that fill the blank are said."),
+    "keyword_em": ("Keywords, anywhere", "The keywords wherever their letters stand, as FIUBench counts them."),
+    "extraction_strength_ou": ("Extraction, OU", "As OpenUnlearning has it: never 0."),
+    "forget_quality_clear_compat": ("Forget quality, CLEAR's code", "It compares rows in their order."),
 }
 # What the tables show first; the rest is folded away.
 _PRIMARY = (
@@ -188,7 +198,8 @@ def goal(name: str) -> str:
         >>> [goal(name) for name in ("forget10", "retain90", "forget_quality", "clear_forget", "loss_auc")]
         ['retrained', 'target', 'retrained', 'retrained', 'retrained']
     """
-    return "retrained" if "forget" in name or name.endswith("_auc") or name.startswith("privleak") else "target"
+    of_retrained = name.startswith(("forgotten", "privleak")) or "forget" in name or name.endswith("_auc")
+    return "retrained" if of_retrained else "target"
 
 
 def state_title(state: str) -> str:
@@ -201,6 +212,10 @@ def metric_title(metric: str) -> tuple[str, str]:
     base, _, task = metric.partition("keyword_accuracy_")
     if task and not base:
         return f"Keywords, {task}", f"Keywords, on rows of the task {task} alone."
+    if metric.startswith("leak_at_"):
+        return f"Leak at {metric[8:]}", f"Chance that one of {metric[8:]} sampled answers says all keywords."
+    if metric.endswith("_consistency"):
+        return f"{metric_title(metric[:-12])[0]}, consistency", "Of texts and images of the same subject."
     return _METRICS.get(metric, (metric.replace("_", " ").capitalize(), ""))
 
 
