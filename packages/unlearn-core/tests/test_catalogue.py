@@ -4,7 +4,27 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import pytest
-from unlearn_core import GA, METHODS, NPO, Batch, Forward, LossParts, Method, Need, build_method, describe
+from unlearn_core import (
+    CATALOGUE,
+    EDITS,
+    GA,
+    GRU,
+    GUARDS,
+    METHODS,
+    NPO,
+    TRANSFORMS,
+    Batch,
+    Edit,
+    Forward,
+    Guard,
+    LossParts,
+    Method,
+    Need,
+    Transform,
+    build_method,
+    describe,
+    explain,
+)
 
 
 @pytest.mark.usefixtures("unenforced")
@@ -15,10 +35,10 @@ def test_build_method_takes_names_and_options() -> None:
 
 def test_an_unknown_method_is_refused_with_a_near_name() -> None:
     with pytest.raises(
-        ValueError, match=r"no method 'grad_diff': did you mean 'graddiff'\? There are: retain_finetune"
+        ValueError, match=r"no method 'grad_diff': did you mean 'graddiff'\? `unlearn_core.CATALOGUE` lists them"
     ):
         build_method("grad_diff")
-    with pytest.raises(ValueError, match=r"no method 'xyz': There are: "):
+    with pytest.raises(ValueError, match=r"no method 'xyz': `unlearn_core.CATALOGUE`"):
         build_method("xyz")
 
 
@@ -29,13 +49,39 @@ def test_an_unknown_option_is_refused_with_the_options_there_are() -> None:
 
 
 def test_every_option_is_described_in_full() -> None:
-    for method in METHODS.values():
+    for method in CATALOGUE.values():
         options = describe(method)
         assert [option.name for option in options] == [field.name for field in fields(method)]
         for option in options:
-            assert option.type == "float"
-            assert isinstance(option.default, float)
             assert "Default" in option.doc and option.doc.endswith("."), f"{method.__name__}.{option.name}"
+            assert getattr(method(), option.name) == option.default
+
+
+def test_the_catalogue_holds_every_kind_and_no_name_twice() -> None:
+    kinds = {"loss": (METHODS, Method), "transform": (TRANSFORMS, Transform), "edit": (EDITS, Edit)}
+    kinds["guard"] = (GUARDS, Guard)
+    assert len(CATALOGUE) == sum(len(table) for table, _ in kinds.values())
+    for kind, (table, base) in kinds.items():
+        for name, method in table.items():
+            assert CATALOGUE[name] is method
+            assert issubclass(method, base) and method.kind == kind
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_page_is_whole(name: str) -> None:
+    method = CATALOGUE[name]
+    assert "https://" in method.paper
+    assert method.summary.endswith(".") and "\n" not in method.summary and len(method.summary) <= 105
+    title, _, text = explain(method).partition("\n\n")
+    assert title.endswith(".") and len(text) > 80, "the formula, and which way each term pushes"
+    assert repr(build_method(name)).startswith(f"{method.__name__}(")
+    assert build_method(name) == method() and hash(method()) == hash(build_method(name))
+
+
+def test_transforms_are_built_by_name() -> None:
+    assert build_method("gru", average=0.5) == GRU(average=0.5)
+    with pytest.raises(ValueError, match=r"method 'gru' has no option 'rho': It takes: average=0.8"):
+        build_method("gru", rho=1.0)
 
 
 def test_a_doc_over_several_lines_is_joined_and_a_missing_one_is_empty() -> None:

@@ -94,6 +94,7 @@ def test_model_utility_is_the_harmonic_mean(values):
     assert model_utility(values[::-1]) == pytest.approx(model_utility(values), rel=1e-12)
     assert model_utility([values[0] + 1, *values[1:]]) >= model_utility(values) * (1 - 1e-12)
     assert model_utility([*values, 0.0]) == 0.0
+    assert model_utility([*values, 5e-324]) == 0.0  # its reciprocal exceeds float64
 
 
 @pytest.mark.parametrize("bad", [[], [-0.5], [float("nan")], [float("inf")]])

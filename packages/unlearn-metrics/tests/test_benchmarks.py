@@ -140,6 +140,29 @@ def test_privacy_leakage_by_definition(builder):
     assert summary["privleak"]["low"] < summary["privleak"]["value"] < summary["privleak"]["high"]
 
 
+def test_a_retrained_area_at_its_limit_divides_nothing(builder):
+    def made(logp):
+        new = builder()
+        for i in range(4):
+            new.row(f"f{i}", [logp - 0.1 * i]).row(f"h{i}", [-3.0 - 0.1 * i], of="holdout")
+        return new.build()
+
+    for logp, absent, present in ((-0.1, "privleak_ou", "privleak"), (-9.0, "privleak", "privleak_ou")):
+        results = compute(made(-3.05), made(logp))
+        assert "leaves nothing to divide by" in results["missing"][absent]
+        assert present in results["summary"]
+        assert absent not in results["summary"]
+
+
+def test_clear_compat_without_a_ratio_says_why(builder):
+    def made(loss):
+        return builder().row("a", [-1.0], [-loss], [[-1.0]]).row("b", [-1.0], [-loss], [[-1.0]]).build()
+
+    results = compute(made(1.0), made(2000.0))
+    assert "0 or infinite" in results["missing"]["forget_quality_clear_compat"]
+    assert "forget_quality_clear_compat" not in results["summary"]
+
+
 def test_clear_as_published(builder):
     def made(seed):
         rng, new = np.random.default_rng(seed), builder()

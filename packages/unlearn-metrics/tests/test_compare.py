@@ -44,6 +44,14 @@ def test_best_on_a_forget_set_is_nearest_to_retrained():
     assert best(tables) == {"forget10 all probability": ["b"]}
 
 
+def test_best_of_numbers_about_the_forget_set_is_nearest_to_retrained():
+    tables = {
+        name: results(loss_auc=area, clear_forget=mean, model_utility=mean)
+        for name, area, mean in [("a", 0.5, 0.1), ("b", 0.4, 0.3), ("retrained", 0.35, 0.25)]
+    }
+    assert best(tables) == {"loss_auc": ["b"], "clear_forget": ["b"], "model_utility": ["b"]}
+
+
 def test_best_of_summary_numbers():
     a = results(model_utility=0.5, loss_auc=0.4, forget_quality=0.1, forget_quality_statistic=0.1, clear_forget=0.1)
     b = results(model_utility=0.4, loss_auc=0.9, forget_quality=0.9, forget_quality_statistic=0.2, clear_forget=0.2)

@@ -141,6 +141,15 @@ def test_summary_by_definition(make):
     assert results["summary"]["clear_retain_no_rouge"]["value"] == pytest.approx(no_rouge)
 
 
+def test_rows_of_other_metrics_do_not_count(builder):
+    made = builder()
+    for i in range(2):
+        made.row(f"a{i}", [-1.0], [-1.0], [[-2.0]], of="retain90").says(f"a{i}", "Ann", "Ann", of="retain90")
+    for i in range(5):
+        made.row(f"m{i}", [-1.0], None, [[-2.0]], of="retain90", task="mcq")
+    assert compute(made.build())["summary"]["model_utility"]["n"] == 2
+
+
 def test_a_model_is_as_its_retrained_self(make):
     summary = compute(make(0).build(), make(0).build())["summary"]
     assert summary["forget_quality"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 9}

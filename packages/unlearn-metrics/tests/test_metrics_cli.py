@@ -33,6 +33,17 @@ def test_other_formats(folders, capsys, option, start):
     assert capsys.readouterr().out.startswith(start)
 
 
+def test_compare_says_which_model_lacks_what(folders, builder, capsys):
+    made = builder()
+    for i in range(16):
+        made.row(f"s{i}", [-1.0]).row(f"r{i}", [-1.0], of="retain90").says(f"r{i}", "Ann", "Ann", of="retain90")
+    made.build().write(folders / "bare")
+    assert cli.main(["compare", str(folders / "npo"), str(folders / "bare"), "--benchmark", "tofu"]) == 0
+    err = capsys.readouterr().err
+    assert "no normalized_probability, truth_ratio (bare): no row has what it takes." in err
+    assert "no forget_quality, " in err
+
+
 def test_json_is_the_results(folders, capsys):
     assert cli.main(["compute", str(folders / "npo"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sets"]["retain90"]["all"]["probability"]["n"] == 16

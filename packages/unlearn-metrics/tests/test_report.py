@@ -388,7 +388,8 @@ def test_the_command_writes_beside_the_results(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [('{"states": {', "truncated"), ("[1]", "must hold an object"), ("", "no JSON")]
+    ("text", "message"),
+    [('{"states": {', "truncated"), ("[1]", "must hold an object"), ("", "no JSON"), ('{"a": 1}', "found `a`")],
 )
 def test_the_command_refuses_a_broken_file(text: str, message: str, tmp_path: Path) -> None:
     source = tmp_path / "results.json"

@@ -1,4 +1,6 @@
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -126,6 +128,22 @@ def test_more_stems_than_a_byte_or_two_can_number():
     predictions = [" ".join(words[i : i + 10]) for i in range(0, len(words), 10)]
     references = [" ".join(words[i + 5 : i + 10] + words[i : i + 5]) for i in range(0, len(words), 10)]
     assert set(rouge_l_recalls(predictions, references).tolist()) == {0.5}
+
+
+def test_threads_share_the_stems(monkeypatch):
+    from unlearn_metrics.functional import _rouge
+
+    monkeypatch.setattr(_rouge, "_CACHE_SIZE", 50)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    words = [f"w{n}ing" for n in range(200)]
+    pairs = [(" ".join(words[i : i + 10]), " ".join(words[i + 5 : i + 15])) for i in range(185)]
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: rouge_l_recalls(*zip(*pairs, strict=True)).tolist(), range(150)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [[0.5] * len(pairs)] * 150
 
 
 def test_a_full_stem_cache_starts_afresh(monkeypatch):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import unlearn_train
-from unlearn_core import METHODS
+from unlearn_core import CATALOGUE
 from unlearn_train import cli
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import RowSets
@@ -29,7 +29,10 @@ def unlearn(capsys):
 def test_methods_are_listed(unlearn):
     code, out, err = unlearn("methods")
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == list(METHODS)
+    head, *lines = out.splitlines()
+    assert head.split("  ")[0] == "name"
+    assert [line.split()[:2] for line in lines] == [[name, method.kind] for name, method in CATALOGUE.items()]
+    assert all("https://" in line for line in lines)
 
 
 def test_a_method_is_shown_with_its_options(unlearn):
@@ -38,6 +41,14 @@ def test_a_method_is_shown_with_its_options(unlearn):
     assert "https://arxiv.org/abs/2404.05868" in out
     assert "needs: forget, ref_logps, retain" in out
     assert "beta=0.1" in out
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_method_has_a_page(unlearn, name):
+    code, out, err = unlearn("methods", name)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{name}: ")
+    assert "unlearn forget --method" in out and "needs: " in out
 
 
 def test_the_version_is_shown(unlearn):
@@ -123,6 +134,21 @@ def test_a_method_s_options_and_a_template_are_read(unlearn, training, saved, tm
     assert load_model(tmp_path / "out")[1].chat_template == text
 
 
+def test_transforms_and_their_options_are_read(unlearn, training, monkeypatch):
+    seen = {}
+
+    def note(model, processor, method, *sides, transforms, **others):
+        seen["recipe"] = (method, transforms)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unlearn_train.applying.unlearn", note)
+    given = ["--method", "npo+sam", "--transform", "gru", "--option", "beta=0.5", "--option", "sam.rho=0.1"]
+    assert unlearn("forget", *training, *given)[0] == 130
+    assert repr(seen["recipe"]) == (
+        "(NPO(beta=0.5, forget_weight=1.0, retain_weight=1.0), (SAM(rho=0.1), GRU(average=0.8)))"
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -130,6 +156,17 @@ def test_a_method_s_options_and_a_template_are_read(unlearn, training, saved, tm
         (["--method", "npo", "--option", "bet=1"], "has no option 'bet': did you mean 'beta'"),
         (["--method", "npo", "--option", "beta=-1"], "`beta` must be positive, got -1"),
         (["--method", "npo", "--option", "beta=high"], "`beta` must be a number"),
+        (
+            ["--method", "gru"],
+            "and give this to it (`--transform gru`)",
+        ),
+        (["--method", "npo", "--transform", "samm"], "no method 'samm': did you mean 'sam'"),
+        (["--method", "npo", "--transform", "graddiff"], "`graddiff` is no gradient transform"),
+        (["--method", "npo+gru", "--option", "gru.average=2"], "`average` must be above 0 and at most 1, got 2"),
+        (["--method", "manu", "--transform", "gru"], "has no gradients that GRU(average=0.8) could transform"),
+        (["--method", "lat", "--option", "inner=nop"], "no method 'nop': did you mean 'npo'"),
+        (["--method", "rmu"], "`layer` must be one of the model's 2 layers, from -2 to 1, got 7"),
+        (["--method", "icul"], "take"),
         (["--method", "ga", "--set", "epoch=1"], "no option `epoch`; did you mean `epochs`"),
         (["--method", "ga", "--set", "epochs=many"], "`epochs` takes a number, got 'many'"),
         (["--method", "ga", "--set", "epochs"], "an option is set as NAME=VALUE"),

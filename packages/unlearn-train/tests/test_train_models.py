@@ -33,6 +33,14 @@ def test_what_is_saved_loads_again(kind, saved, tmp_path):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_denormals_are_zero_once_a_model_is_loaded(saved):
+    torch.set_flush_denormal(False)
+    halves = torch.full((4,), torch.finfo(torch.float32).tiny)
+    assert (halves / 2 != 0).all()
+    load_model(saved["llama"])
+    assert (halves / 2 == 0).all()
+
+
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_what_is_no_model_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()

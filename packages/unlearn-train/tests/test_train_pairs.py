@@ -44,14 +44,13 @@ def test_a_pair_holds_what_belongs_together():
         ["r0", "r1"],
         epochs=2,
         seed=3,
-        refusals=["i0", "i1", "i2"],
-        forget_ref_logps=torch.arange(3.0),
-        refusal_ref_logps=10 + torch.arange(3.0),
+        others={"idk": ["i0", "i1", "i2"], "random": ["r0", "r1", "r2"]},
+        ref_logps={"forget": torch.arange(3.0), "idk": 10 + torch.arange(3.0)},
     )
     for pair in (pairs[n] for n in range(len(pairs))):
         number = int(pair.forget[1])
-        assert pair.refusal == f"i{number}"
-        assert (pair.forget_ref_logps, pair.refusal_ref_logps) == (number, 10 + number)
+        assert pair.others == {"idk": f"i{number}", "random": f"r{number}"}
+        assert pair.ref_logps == {"forget": number, "idk": 10 + number}
 
 
 def test_sides_are_padded_each_for_itself(llama, make_row):
@@ -61,7 +60,8 @@ def test_sides_are_padded_each_for_itself(llama, make_row):
     collate = PairCollator(Collator(tokenizer))
     bare = Pairs(forget, retain, epochs=1, seed=0)
     batch = collate([bare[0], bare[1]])
-    assert sorted(batch) == ["forget", "retain"]
+    assert sorted(batch) == ["forget", "ref_logps", "retain"]
+    assert batch["ref_logps"] == {}
     assert batch["forget"]["input_ids"].shape == (2, max(len(forget[n].input_ids) for n in (0, 1)))
     assert batch["retain"]["input_ids"].shape == (2, len(retain[0].input_ids))
     full = Pairs(
@@ -69,12 +69,11 @@ def test_sides_are_padded_each_for_itself(llama, make_row):
         retain,
         epochs=1,
         seed=0,
-        refusals=forget,
-        forget_ref_logps=torch.tensor([-1.0, -2.0]),
-        refusal_ref_logps=torch.tensor([-3.0, -4.0]),
+        others={"idk": forget},
+        ref_logps={"forget": torch.tensor([-1.0, -2.0]), "idk": torch.tensor([-3.0, -4.0])},
     )
     batch = collate([full[0], full[1]])
-    assert sorted(batch) == ["forget", "forget_ref_logps", "refusal", "refusal_ref_logps", "retain"]
+    assert sorted(batch) == ["forget", "idk", "ref_logps", "retain"]
     rows = [forget_row for forget_row, _ in full.order]
-    assert batch["forget_ref_logps"].tolist() == [[-1.0, -2.0][n] for n in rows]
-    assert batch["refusal_ref_logps"].tolist() == [[-3.0, -4.0][n] for n in rows]
+    assert batch["ref_logps"]["forget"].tolist() == [[-1.0, -2.0][n] for n in rows]
+    assert batch["ref_logps"]["idk"].tolist() == [[-3.0, -4.0][n] for n in rows]

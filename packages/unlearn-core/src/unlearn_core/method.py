@@ -1,70 +1,31 @@
-"""What a method is, what it is given and what it gives back."""
+"""What a loss method is, what it may ask for and what it gives back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from unlearn_core import _checks
-from unlearn_core.losses._answers import answer_mask
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
 
-Need: TypeAlias = Literal["forget", "retain", "idk", "ref_logps", "ref_logits"]
+Need: TypeAlias = Literal[
+    "forget", "retain", "idk", "alternate", "random", "shuffled", "ref_logps", "ref_logits", "ref_hidden"
+]
 """What a trainer may have to supply.
 
 | need | meaning |
 |---|---|
 | `forget`, `retain` | that batch; where it is absent from `needs`, `None` may be passed |
 | `idk` | `forget.idk`, the forget questions with refusals for answers |
-| `ref_logps` | `ref_logps` of the forget batch, and of `forget.idk` where that is needed |
+| `alternate` | `forget.alternate`, the forget questions with other plausible answers |
+| `random` | `forget.random`, the forget questions with answers of random rows to keep |
+| `shuffled` | `forget.shuffled`, the forget questions with answers of other rows to forget |
+| `ref_logps` | `ref_logps` of the forget batch, and of those of the four above that are needed |
 | `ref_logits` | `ref_logits` of every batch; only those that the method calls are computed |
+| `ref_hidden` | `ref_hidden` of every batch, likewise |
 """
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """Rows for one forward pass, with what the method needs to know about them.
-
-    Attributes:
-        inputs: All that the model's forward takes, labels apart: `input_ids`, `attention_mask`, `pixel_values`, ….
-        labels: Token ids, aligned with `input_ids`; -100 everywhere but at answer tokens.
-        ref_logps: Sum of log p over each answer's tokens under the reference model.
-        ref_logits: Computes the reference model's logits on these inputs, without gradient, when called.
-        idk: The same questions, in the same order, with refusals for answers.
-        step_tokens: Answer tokens of the whole optimizer step, all its batches and ranks together, where this batch is
-            only a part of it. Losses are then weighted by this batch's share, so that their sum over the parts is the
-            mean over the whole, however it was split.
-        step_sequences: Sequences of the whole optimizer step, likewise.
-    """
-
-    inputs: Mapping[str, Tensor]
-    labels: Int[Tensor, "batch length"]
-    ref_logps: Float[Tensor, " batch"] | None = None
-    ref_logits: Callable[[], Tensor] | None = None
-    idk: "Batch | None" = None
-    step_tokens: int | None = None
-    step_sequences: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("step_tokens", "step_sequences"):
-            if getattr(self, name) is not None:
-                _checks.positive(name, getattr(self, name))
-
-    @property
-    def token_share(self) -> float:
-        """This batch's part of the answer tokens of the optimizer step; 1.0 where it is the whole."""
-        return 1.0 if self.step_tokens is None else int(answer_mask(self.labels).sum()) / self.step_tokens
-
-    @property
-    def sequence_share(self) -> float:
-        """This batch's part of the sequences of the optimizer step; 1.0 where it is the whole."""
-        return 1.0 if self.step_sequences is None else len(self.labels) / self.step_sequences
-
-
-Forward: TypeAlias = Callable[[Batch], Tensor]
-"""Runs the model that is trained on a batch and returns its logits, [batch, length, vocabulary]."""
 
 
 class LossParts(NamedTuple):
@@ -87,9 +48,10 @@ class Method(ABC):
     Attributes:
         paper: Where the method was published.
         summary: What it does, in a line.
-        needs: What the trainer must supply.
+        needs: What the trainer may have to supply, whatever the options; see `asks`.
     """
 
+    kind: ClassVar[str] = "loss"
     paper: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
@@ -106,3 +68,21 @@ class Method(ABC):
         Raises:
             ValueError: If something that the method `needs` was not supplied, or does not fit.
         """
+
+    def asks(self) -> frozenset[Need]:
+        """Returns what the trainer must supply for these options: all that `needs` names, unless a method says less."""
+        return self.needs
+
+    def start(self) -> dict[str, float]:
+        """Returns the `state` of the first step's batches: numbers that the method carries from step to step."""
+        return {}
+
+    def advance(self, state: Mapping[str, float], terms: Mapping[str, float]) -> dict[str, float]:
+        """Returns the `state` of the next step.
+
+        Args:
+            state: That of this step.
+            terms: The forget and the retain term of the whole step, summed over its batches and ranks, by these names;
+                a term that the method lacks is left out.
+        """
+        return dict(state)

@@ -13,15 +13,17 @@ Format = Literal["terminal", "markdown", "latex"]
 
 SIGNIFICANCE = 0.05
 _REFERENCE = "retrained"
-_LOWER = ("forget_quality_statistic", "clear_forget", "clear_forget_no_rouge")
+_OF_FORGET_SETS = ("clear_forget", "clear_forget_no_rouge")
+_LOWER = ("forget_quality_statistic", *_OF_FORGET_SETS)
 
 
 def compare(results_by_name: Mapping[str, Results], format: Format = "terminal") -> str:  # noqa: A002
     """The numbers of several models side by side, with intervals, the best of each line marked.
 
-    Best is the highest on what is to be kept. On forget sets it is what comes closest to the model named `retrained`,
-    or else the lowest (the highest truth ratio); a membership area is best at 0.5, privacy leakage at 0. On a holdout
-    set nothing is better or worse. `retrained` itself is never marked, nor is a line on which all models are equal.
+    Best is the highest on what is to be kept. On forget sets (and of `clear_forget`) it is what comes closest to the
+    model named `retrained`, or else the lowest (the highest truth ratio). A membership area is best at the retrained
+    model's, or else at 0.5, privacy leakage at 0. On a holdout set nothing is better or worse. `retrained` itself is
+    never marked, nor is a line on which all models are equal.
 
     Args:
         results_by_name: Results of `compute` by name of the model.
@@ -136,15 +138,22 @@ def _best(key: tuple[str, str, str], values: Mapping[str, float]) -> set[str]:
     contest = {name: value for name, value in values.items() if name != _REFERENCE}
     if len(set(contest.values())) < 2 or role(set_name) == "holdout":
         return set()
-    if metric.endswith("_auc") or metric.startswith("privleak"):
-        ideal = 0.5 if metric.endswith("_auc") else 0.0
+    ideal = _ideal(set_name, metric, values.get(_REFERENCE))
+    if ideal is not None:
         score = {name: -abs(value - ideal) for name, value in contest.items()}
-    elif role(set_name) == "forget" and _REFERENCE in values:
-        score = {name: -abs(value - values[_REFERENCE]) for name, value in contest.items()}
     else:
         sign = -1 if metric in _LOWER or (role(set_name) == "forget" and metric != "truth_ratio") else 1
         score = {name: sign * value for name, value in contest.items()}
     return {name for name, value in score.items() if value == max(score.values())}
+
+
+def _ideal(set_name: str, metric: str, reference: float | None) -> float | None:
+    """The value to come close to, or None where lower or higher is better."""
+    if metric.startswith("privleak"):
+        return 0.0
+    if metric.endswith("_auc"):
+        return 0.5 if reference is None else reference
+    return reference if role(set_name) == "forget" or metric in _OF_FORGET_SETS else None
 
 
 def _number_text(number: Number | None) -> str:

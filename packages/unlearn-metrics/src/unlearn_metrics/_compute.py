@@ -138,7 +138,8 @@ def _lacking(cells: Cells, wanted: Benchmark | None, evidence: Evidence | Log) -
 
 
 def _of_log(reason: str) -> str:
-    return reason if reason in (_NO_RETRAINED, NO_TARGET) else f"{NOT_IN_LOG} ({reason})"
+    """The reason as one of this log, unless it is about another model."""
+    return reason if "retrained model" in reason or reason == NO_TARGET else f"{NOT_IN_LOG} ({reason})"
 
 
 def _numbers(metrics: Mapping[str, Estimate], wanted: Benchmark | None) -> dict[str, Number]:

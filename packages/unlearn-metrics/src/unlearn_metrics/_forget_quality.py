@@ -36,12 +36,18 @@ def forget_qualities(rows: pa.Table, retrained: pa.Table, unit: Unit) -> tuple[d
     check_same(ours, theirs, ["id"], _RETRAINED)
     if not ours.num_rows:
         return {}, dict.fromkeys(QUALITIES, "no row of a forget set has both a paraphrased and wrong answers")
-    found = _qualities(ours, theirs, unit) | _clear_compat(ours, theirs)
+    found = _qualities(ours, theirs, unit)
+    missing: dict[str, str] = {}
+    compat = _clear_compat(ours, theirs)
+    if isinstance(compat, str):
+        missing["forget_quality_clear_compat"] = compat
+    else:
+        found["forget_quality_clear_compat"] = compat
     for each in ("text", "image"):
         part = is_one_of(ours["modality"], [each])
         if pc.any(part).as_py():
             found[f"forget_quality_{each}"] = _qualities(ours.filter(part), theirs.filter(part), unit)["forget_quality"]
-    return found, {}
+    return found, missing
 
 
 def _qualities(ours: pa.Table, theirs: pa.Table, unit: Unit) -> dict[str, Estimate]:
@@ -80,16 +86,19 @@ def _js(ratios: Floats, retrained: Floats, how: Draw) -> Estimate:
     return Estimate(float(value), _estimates.resampled(similarities, how), ratios.size)
 
 
-def _clear_compat(ours: pa.Table, theirs: pa.Table) -> dict[str, Estimate]:
-    """CLEAR's number on image rows (on all where there are none), in the order of their ids; it has no resamples."""
+def _clear_compat(ours: pa.Table, theirs: pa.Table) -> Estimate | str:
+    """CLEAR's number on image rows (on all where there are none), in the order of their ids, or why there is none.
+
+    It has no resamples.
+    """
     images = is_one_of(ours["modality"], ["image"])
     if pc.any(images).as_py():
         ours, theirs = ours.filter(images), theirs.filter(images)
     losses = [(each["paraphrase_loss"].to_numpy(), each["perturbed_loss"].to_numpy()) for each in (ours, theirs)]
     if np.isnan(losses).any():
-        return {}
+        return "not every row of both models has the losses of its paraphrase and of its wrong answers"
     ratios = [F.truth_ratio(right, np.full((right.size, 1), wrong.mean())) for right, wrong in losses]
     if not all(np.isfinite(each).any() and each.min() > 0 for each in ratios):
-        return {}
+        return "truth ratios with CLEAR's mean over all wrong answers are 0 or infinite"
     value = F.forget_quality_js(*ratios, clear_compat=True)
-    return {"forget_quality_clear_compat": Estimate(value, np.full(_estimates.SAMPLES, np.nan), ours.num_rows)}
+    return Estimate(value, np.full(_estimates.SAMPLES, np.nan), ours.num_rows)

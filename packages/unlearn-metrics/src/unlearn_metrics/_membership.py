@@ -36,7 +36,10 @@ def leakages(rows: pa.Table, retrained: pa.Table, unit: Unit) -> tuple[dict[str,
     for name in ("forget", "holdout"):
         ours, theirs = of_role(rows, name), of_role(retrained, name)
         check_same(ours, theirs, ["id"], "the retrained model's evidence")
-    return {name: _leakage(area, reference, **options) for name, options in LEAKAGES.items()}, {}
+    outcomes = {name: _leakage(area, reference, **options) for name, options in LEAKAGES.items()}
+    found = {name: each for name, each in outcomes.items() if each}
+    reason = f"the retrained model's {_LEAK_ATTACK} area is {reference.value:g}, which leaves nothing to divide by"
+    return found, {name: reason for name in outcomes if name not in found}
 
 
 def _reason(rows: pa.Table, attack: str) -> str:
@@ -45,13 +48,16 @@ def _reason(rows: pa.Table, attack: str) -> str:
     return f"no {COLUMNS[attack]} on the rows of both the forget and the holdout set"
 
 
-def _leakage(area: Estimate, reference: Estimate, **options: bool) -> Estimate:
-    value = float(F.privleak(area.value, reference.value, **options))
+def _leakage(area: Estimate, reference: Estimate, *, ou_compat: bool = False) -> Estimate | None:
+    """The leakage, or None where the area that it is measured by is at its limit."""
+    if reference.value == (1 if ou_compat else 0):
+        return None
+    value = float(F.privleak(area.value, reference.value, ou_compat=ou_compat))
     drawn = np.full(_estimates.SAMPLES, np.nan)
     # A resample in which the retrained model's area is at its limit has no ratio.
     usable = (reference.resampled > 0) & (reference.resampled < 1) & np.isfinite(area.resampled)
     if usable.any():
-        drawn[usable] = F.privleak(area.resampled[usable], reference.resampled[usable], **options)
+        drawn[usable] = F.privleak(area.resampled[usable], reference.resampled[usable], ou_compat=ou_compat)
     return Estimate(value, drawn, area.n)
 
 

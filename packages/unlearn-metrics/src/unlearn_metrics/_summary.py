@@ -38,13 +38,19 @@ def _harmonic(cells: Cells, wanted: Aggregate) -> Estimate | str:
     parts, n = [], 0
     for name in chosen:
         of_set = cells.get((name, wanted.modality), {})
-        for metric in wanted.metrics:
-            preferred = "normalized_probability" if metric == "probability" and role(name) == "real" else metric
-            if preferred not in of_set:
-                return f"no {preferred} on the {wanted.modality} rows of {name}"
-            parts.append(of_set[preferred])
-        n += max(of_set[metric].n for metric in of_set)
+        metrics = [_preferred(metric, name) for metric in wanted.metrics]
+        absent = [metric for metric in metrics if metric not in of_set]
+        if absent:
+            return f"no {absent[0]} on the {wanted.modality} rows of {name}"
+        parts += [of_set[metric] for metric in metrics]
+        # Not every row has every metric, and rows that have others alone do not count.
+        n += max(of_set[metric].n for metric in metrics)
     return _estimates.harmonic(parts, n)
+
+
+def _preferred(metric: str, set_name: str) -> str:
+    """Of the real sets, the probability is the normalized one, as published."""
+    return "normalized_probability" if metric == "probability" and role(set_name) == "real" else metric
 
 
 def _percentage(cells: Cells, target: Cells | None, wanted: Aggregate) -> Estimate | str:

@@ -127,7 +127,7 @@ def _compute(args: argparse.Namespace) -> int:
         from unlearn_metrics._compare import subjects_table
 
         print(f"\n{subjects_table(results, args.format)}")
-    _say_missing(results)
+    _say_missing({name(args.path): results})
     return 0
 
 
@@ -154,7 +154,7 @@ def _compare(args: argparse.Namespace) -> int:
         return 0
     print(compare(results, args.format))
     print(differences_text(differences, p, first, args.format))
-    _say_missing(results[first])
+    _say_missing({name: results[name] for name in sources})
     return 0
 
 
@@ -178,11 +178,16 @@ def _as_dicts(differences: Mapping[str, Mapping[str, Mapping[str, Any]]], p: Map
 
 
 def _say_missing(results: Mapping[str, Any]) -> None:
-    """What is not there and why, those of one reason on one line."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in results["missing"].items():
-        by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
+    """What is not there and why, those of one reason on one line; in brackets the models, where not all."""
+    by_reason: dict[str, dict[str, list[str]]] = {}
+    for model, each in results.items():
+        for metric, reason in each["missing"].items():
+            by_reason.setdefault(reason, {}).setdefault(metric, []).append(model)
+    for reason, metrics in by_reason.items():
+        names = [
+            metric if len(models) == len(results) else f"{metric} ({', '.join(models)})"
+            for metric, models in metrics.items()
+        ]
         print(f"no {', '.join(names)}: {reason}.", file=sys.stderr)
 
 

@@ -80,6 +80,9 @@ def _read_tofu(folder: str | None, out: Path) -> None:
 def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
     from clear_data import BuildOptions, build
 
+    from unlearn_train.models import flush_denormals
+
+    flush_denormals()  # drawing starts the threads that the models will be trained with
     wanted = BuildOptions(
         subjects=chosen.subjects,
         questions=chosen.questions,

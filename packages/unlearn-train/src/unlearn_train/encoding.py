@@ -92,7 +92,7 @@ def encode(processor: Processor, question: str, answer: str, image: Image.Image 
         )
     prompt, whole = render(processor, question, answer.strip(), has_image=image is not None)
     answer_ids = _answer_ids(tokenizer_of(processor), prompt, whole)
-    inputs = _tokenize(processor, whole, image)
+    inputs = tokenize(processor, whole, image)
     ids = inputs.pop("input_ids")[0]
     inputs.pop("attention_mask", None)
     if ids[-len(answer_ids) :].tolist() != answer_ids:
@@ -153,7 +153,8 @@ def _end_token(tokenizer: PreTrainedTokenizerBase, tail: str) -> str:
     return str(tokenizer.eos_token)
 
 
-def _tokenize(processor: Processor, text: str, image: Image.Image | None) -> dict[str, Tensor]:
+def tokenize(processor: Processor, text: str, image: Image.Image | None) -> dict[str, Tensor]:
+    """Turn a rendered text and its image into a model's inputs, one row."""
     options: dict[str, Any] = {"return_tensors": "pt", **_special(tokenizer_of(processor), text)}
     if isinstance(processor, ProcessorMixin):
         options |= {"text": text} if image is None else {"text": text, "images": image}

@@ -6,10 +6,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from unlearn_train import options
+from unlearn_train.recipes import read_recipe
 from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions
 
 if TYPE_CHECKING:
-    from unlearn_core import Method
+    from unlearn_core import Edit, Guard, Method
+
+    from unlearn_train.recipes import Recipe
 
 BASE_STATES = ("pretrained", "target", "retrained")
 REAL_SETS = ("real_faces", "real_world", "real_authors", "world_facts")
@@ -38,14 +41,15 @@ class Experiment:
     """keep what was pretrained among the rows that are learnt and retained, so that a small model keeps it"""
     unlearn: TrainOptions = field(default_factory=TrainOptions)
     methods: dict[str, Any] = field(default_factory=dict)
-    """options by method; its `train` overrides `unlearn`"""
+    """options by state; `method` names its method, which is that of the state's own name where it is left out,
+    `transforms` what the gradients go through, and `train` overrides `unlearn`"""
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
 
     def __post_init__(self) -> None:
         if not self.methods:
             raise ValueError("`methods` is empty; name at least one (`unlearn methods` lists them).")
         for name in self.methods:
-            self.method(name)
+            self.recipe(name)
             self.unlearning(name)
 
     @property
@@ -53,11 +57,13 @@ class Experiment:
         """The models of the experiment, in the order in which they are made."""
         return *BASE_STATES, *self.methods
 
-    def method(self, name: str) -> "Method":
+    def method(self, name: str) -> "Method | Edit | Guard":
         """Return one of the methods with its options."""
-        from unlearn_core import build_method
+        return self.recipe(name).method
 
-        return build_method(name, **{key: value for key, value in self._given(name).items() if key != "train"})
+    def recipe(self, name: str) -> "Recipe":
+        """Return one of the methods with its options, and what its gradients go through."""
+        return read_recipe(name, {key: value for key, value in self._given(name).items() if key != "train"})
 
     def unlearning(self, name: str) -> TrainOptions:
         """Return how one of the methods is trained."""

@@ -31,8 +31,10 @@ def load_model(
 ) -> tuple[PreTrainedModel, Processor]:
     """Load a model and its processor (vision-language models) or tokenizer (language models) onto the default device.
 
+    It also has the process flush denormal numbers, see `flush_denormals`.
+
     Args:
-        name: a folder, or a name on the Hugging Face hub.
+        name: a folder, or a name on the Hugging Face hub. A folder that a guard was saved in gives the model with it.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
         trust_remote_code: run code that comes with the model; off, since that code can do anything.
         chat_template: a file with a Jinja template, instead of the model's own.
@@ -40,8 +42,14 @@ def load_model(
     Raises:
         ValueError: there is no such model or file, or the model is of no kind that can be loaded.
     """
+    flush_denormals()
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    if (Path(name) / "guard.json").is_file():
+        from unlearn_train.guarding import load_guarded
+
+        how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "chat_template": chat_template}
+        return load_guarded(Path(name), dtype=dtype, **how)
     template = None if chat_template is None else read_template(chat_template)
     try:
         model, processor, missing = _read(name, dtype, trust_remote_code)
@@ -59,6 +67,15 @@ def load_model(
     if template is not None:
         processor.chat_template = template
     return model.to(default_device()), processor  # type: ignore[arg-type]  # a wrapper hides the types of `to`
+
+
+def flush_denormals() -> None:
+    """Have this process take numbers below 1e-38 for 0.
+
+    A model that is sure of its answers has gradients full of them, and a CPU is several times slower with such numbers
+    than with others. Threads take the setting over when they start: call this before anything heavy is computed.
+    """
+    torch.set_flush_denormal(True)
 
 
 def default_device() -> str:

@@ -1,6 +1,6 @@
 """What an unlearning step sees: rows to forget, as many to keep, and what the method asks for about them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
@@ -17,11 +17,10 @@ class Pair(NamedTuple):
 
     forget: Encoded
     retain: Encoded
-    refusal: Encoded | None
-    """the forget row's question with a refusal for an answer"""
-    forget_ref_logps: Tensor | None
-    """scalar: log-probability of the forget row's answer under the reference"""
-    refusal_ref_logps: Tensor | None
+    others: Mapping[str, Encoded]
+    """the forget row's question with other answers, by their kind"""
+    ref_logps: Mapping[str, Tensor]
+    """scalars: log-probability under the reference of the forget row's answer (`forget`) and of the others"""
 
 
 class Pairs(Dataset[Pair]):
@@ -35,9 +34,9 @@ class Pairs(Dataset[Pair]):
         retain: rows to keep.
         epochs: passes over `forget`; may be a fraction.
         seed: of the order.
-        refusals: the forget rows with refusals for answers.
-        forget_ref_logps: [forget rows].
-        refusal_ref_logps: [forget rows].
+        others: the forget rows with other answers, by kind, such as `idk`.
+        ref_logps: log-probabilities under the reference of the answers of `forget` and of kinds of `others`, each
+            [forget rows].
     """
 
     def __init__(
@@ -47,12 +46,11 @@ class Pairs(Dataset[Pair]):
         *,
         epochs: float,
         seed: int,
-        refusals: EncodedRows | None = None,
-        forget_ref_logps: Tensor | None = None,
-        refusal_ref_logps: Tensor | None = None,
+        others: Mapping[str, EncodedRows] | None = None,
+        ref_logps: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.forget, self.retain, self.refusals = forget, retain, refusals
-        self.forget_ref_logps, self.refusal_ref_logps = forget_ref_logps, refusal_ref_logps
+        self.forget, self.retain = forget, retain
+        self.others, self.ref_logps = others or {}, ref_logps or {}
         steps = max(1, round(epochs * len(forget)))
         order = torch.Generator().manual_seed(seed)
         self.order = list(islice(zip(_turns(len(forget), order), _turns(len(retain), order), strict=False), steps))
@@ -65,28 +63,26 @@ class Pairs(Dataset[Pair]):
         return Pair(
             self.forget[forget],
             self.retain[retain],
-            None if self.refusals is None else self.refusals[forget],
-            None if self.forget_ref_logps is None else self.forget_ref_logps[forget],
-            None if self.refusal_ref_logps is None else self.refusal_ref_logps[forget],
+            {kind: rows[forget] for kind, rows in self.others.items()},
+            {kind: logps[forget] for kind, logps in self.ref_logps.items()},
         )
 
 
 class PairCollator:
-    """Pads the two or three sides of the pairs, each for itself."""
+    """Pads the sides of the pairs, each for itself."""
 
     def __init__(self, collate: Collator) -> None:
         self.collate = collate
 
     def __call__(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Return `forget`, `retain`, and what the pairs have of `refusal`, `forget_ref_logps`, `refusal_ref_logps`."""
-        forget, retain, refusals, *references = zip(*pairs, strict=True)
-        batch: dict[str, Any] = {"forget": self.collate(forget), "retain": self.collate(retain)}
-        if refusals[0] is not None:
-            batch["refusal"] = self.collate(refusals)
-        for name, values in zip(("forget_ref_logps", "refusal_ref_logps"), references, strict=True):
-            if values[0] is not None:
-                batch[name] = torch.stack(values)
-        return batch
+        """Return `forget`, `retain`, a side for each kind of other answers, and `ref_logps` by side."""
+        first = pairs[0]
+        return {
+            "forget": self.collate([pair.forget for pair in pairs]),
+            "retain": self.collate([pair.retain for pair in pairs]),
+            **{kind: self.collate([pair.others[kind] for pair in pairs]) for kind in first.others},
+            "ref_logps": {kind: torch.stack([pair.ref_logps[kind] for pair in pairs]) for kind in first.ref_logps},
+        }
 
 
 def _turns(count: int, order: torch.Generator) -> Iterator[int]:

@@ -73,8 +73,8 @@ def write_run(experiment: Experiment, folder: Path) -> None:
 def _compute(evidence: Mapping[str, "Evidence"]) -> dict[str, Any]:
     from unlearn_metrics import compute
 
-    others = {"retrained": evidence["retrained"], "target": evidence["target"]}
-    computed = {state: compute(found, **others) for state, found in evidence.items()}
+    retrained, target = evidence["retrained"], evidence["target"]
+    computed = {state: compute(found, retrained, target=target) for state, found in evidence.items()}
     return {
         "states": {state: numbers["sets"] for state, numbers in computed.items()},
         "summary": {state: numbers["summary"] for state, numbers in computed.items()},

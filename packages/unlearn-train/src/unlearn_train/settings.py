@@ -29,6 +29,8 @@ class TrainOptions:
     """share of the steps in which the learning rate rises from 0"""
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    lora_l1: float = 0.0
+    """when unlearning, weight of the L1 norm of what LoRA adds to the weights"""
     precision: str = "fp32"
     """fp32, or bf16 autocast"""
     seed: int = 0
@@ -39,8 +41,9 @@ class TrainOptions:
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` must be in [0, 1), got {self.warmup}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"`weight_decay` must not be negative, got {self.weight_decay}.")
+        for name in ("weight_decay", "lora_l1"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"`seed` must be in [0, 2^32), got {self.seed}.")
         if self.schedule not in SCHEDULES:

@@ -1,23 +1,28 @@
 """Finetuning on `transformers.Trainer`, and what every training here shares."""
 
+import math
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
-from unlearn_core.losses import token_logps
+from unlearn_core import ModelForward
 
-from unlearn_train.answers import answers_alone, forward
+from unlearn_train.answers import answers_alone
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor
 from unlearn_train.lengths import LengthSampler
-from unlearn_train.models import context_length
+from unlearn_train.models import context_length, flush_denormals
+from unlearn_train.safety import FiniteSteps
 from unlearn_train.settings import TrainOptions
+
+if TYPE_CHECKING:
+    from unlearn_train.unlearning import UnlearnTrainer
 
 Log = list[dict[str, float]]
 
@@ -50,15 +55,20 @@ def finetune(
 class AnswerTrainer(Trainer):
     """A `Trainer` whose loss is the mean over all answer tokens of a step, with logits computed only for these."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.terms: dict[str, float] = {}
+
     def compute_loss(
         self, model: Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the loss of one batch: its share of the whole step's, so that splitting the step changes nothing."""
         batch = answers_alone(inputs)
-        loss = -token_logps(forward(model, batch), batch.labels).sum() / num_items_in_batch
-        if not torch.isfinite(loss):
+        loss = -ModelForward(model).token_logps(batch).sum() / num_items_in_batch
+        self.terms["loss"] = float(loss.detach())
+        if not math.isfinite(self.terms["loss"]):
             raise FloatingPointError(
-                f"the loss is not finite at step {self.state.global_step + 1} ({float(loss.detach())}); lower the "
+                f"the loss is not finite at step {self.state.global_step + 1} ({self.terms['loss']}); lower the "
                 "learning rate."
             )
         # Gradients are averaged over the processes, their losses are shares of one sum.
@@ -71,11 +81,18 @@ class AnswerTrainer(Trainer):
         return LengthSampler(rows.rough_lengths(), step, seed=self.args.seed)
 
 
-def run(trainer_class: type[Trainer], options: TrainOptions, *, quiet: bool, passes: float, **parts: Any) -> Log:
+def run(
+    trainer_class: "type[AnswerTrainer | UnlearnTrainer]",
+    options: TrainOptions,
+    *,
+    quiet: bool,
+    passes: float,
+    **parts: Any,
+) -> Log:
     """Train with a trainer whose losses are shares of their step's.
 
     Args:
-        trainer_class: a `Trainer`.
+        trainer_class: a `Trainer` that keeps the terms of its loss.
         options: of the training.
         quiet: show no progress.
         passes: over the trainer's dataset.
@@ -83,9 +100,11 @@ def run(trainer_class: type[Trainer], options: TrainOptions, *, quiet: bool, pas
 
     Raises:
         ValueError: the model's weights cannot be trained as they are.
+        FloatingPointError: a loss, a gradient or a weight is no longer finite; the model keeps its last good weights.
     """
     if parts["model"].dtype == torch.float16:
         raise ValueError("float16 weights cannot be trained without losing small steps; load them as float32.")
+    flush_denormals()
     torch.manual_seed(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = trainer_class(
@@ -95,6 +114,7 @@ def run(trainer_class: type[Trainer], options: TrainOptions, *, quiet: bool, pas
         # The losses are shares of their step's already: accumulation must not divide them again.
         trainer.model_accepts_loss_kwargs = True
         trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(FiniteSteps(trainer.terms))
         trainer.train()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 

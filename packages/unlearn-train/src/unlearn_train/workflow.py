@@ -40,8 +40,10 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
             (data, models["pretrained"]),
         )
     for state in experiment.methods:
+        recipe = experiment.recipe(state)
         more = {
-            "method": repr(experiment.method(state)),
+            "method": repr(recipe.method),
+            **({"transforms": repr(recipe.transforms)} if recipe.transforms else {}),
             "sets": [experiment.forget, experiment.retain],
             "rehearse": experiment.rehearse,
         }
@@ -114,16 +116,16 @@ class _Work:
         save_model(model, processor, out)
 
     def forget(self, state: str, out: Path) -> None:
-        from unlearn_train import unlearning
-        from unlearn_train.models import save_model
+        from unlearn_train.applying import unlearn
 
         chosen, sets = self.experiment, self._rows()
         forget, retain = (sets.select(name, chosen.tasks) for name in (chosen.forget, chosen.retain))
         retain += self._rehearsed(sets)
         model, processor = self._load("target")
         schedule = self._training(state, chosen.unlearning(state))
-        unlearning.forget(model, processor, chosen.method(state), forget, retain, schedule, quiet=self.quiet)
-        save_model(model, processor, out)
+        method, transforms = chosen.recipe(state)
+        done = unlearn(model, processor, method, forget, retain, schedule, transforms=transforms, quiet=self.quiet)
+        done.save(model, processor, out)
 
     def evaluate(self, state: str, out: Path) -> None:
         from unlearn_metrics.scoring import collect_evidence

@@ -1,5 +1,8 @@
 """Losses of the log-probability of whole answers, relative to a reference or to their length."""
 
+import math
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -90,6 +93,41 @@ def dpo_loss(
     _checks.positive("beta", beta)
     _check_sequences(win=win, ref_win=ref_win, lose=lose, ref_lose=ref_lose)
     return -2 / beta * F.logsigmoid(beta * ((win - ref_win) - (lose - ref_lose))).mean()
+
+
+def flat_loss(
+    template: Float[Tensor, " batch"], forget: Float[Tensor, " batch"], *, divergence: str
+) -> Float[Tensor, ""]:
+    """Forget-data-only loss adjustment: parts a template answer from the one to forget by an f-divergence.
+
+    Returns the mean of -g(P_template) + f*(g(P_forget)), of https://arxiv.org/abs/2410.11143, where P is the mean
+    probability of an answer's tokens, g the divergence's variational function and f* its conjugate.
+
+    Args:
+        template: P of an answer that is to be given instead, such as a refusal, from `sequence_probs`.
+        forget: P of the answer to forget.
+        divergence: `tv` (total variation, the paper's best), `kl`, `js` or `pearson`.
+
+    Raises:
+        ValueError: If there is no such divergence, the shapes disagree or the batch is empty.
+
+    Example:
+        >>> flat_loss(torch.tensor([0.5]), torch.tensor([0.5]), divergence="tv")
+        tensor(0.)
+    """
+    _checks.choice("divergence", divergence, DIVERGENCES)
+    _check_sequences(template=template, forget=forget)
+    raised, lowered = DIVERGENCES[divergence]
+    return (lowered(forget) - raised(template)).mean()
+
+
+# By name: g(P), of the answer that is raised, and f*(g(P)), of the one that is lowered.
+DIVERGENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "tv": (lambda p: p.tanh() / 2, lambda p: p.tanh() / 2),
+    "kl": (lambda p: p, lambda p: (p - 1).exp()),
+    "js": (lambda p: math.log(2) - F.softplus(-p), lambda p: F.softplus(p) - math.log(2)),
+    "pearson": (lambda p: p, lambda p: p.square() / 4 + p),
+}
 
 
 def _check_sequences(**values: Tensor) -> None:

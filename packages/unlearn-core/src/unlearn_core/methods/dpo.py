@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from unlearn_core import _checks
-from unlearn_core.losses import dpo_loss, sequence_logps
-from unlearn_core.method import Batch, Forward, LossParts, Method, Need
-from unlearn_core.methods._terms import nll, supplied, weigh
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
+from unlearn_core.losses import dpo_loss
+from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.methods._terms import nll, scored, supplied, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,8 @@ class DPO(Method):
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · DPO(refusals over answers, on forget) + α · NLL(retain)."""
         forget = supplied(forget, "forget")
-        win, ref_win = _scored(forward, supplied(forget.idk, "idk"))
-        lose, ref_lose = _scored(forward, forget)
+        win, ref_win = scored(forward, supplied(forget.idk, "idk"))
+        lose, ref_lose = scored(forward, forget)
         forget_loss = dpo_loss(win, ref_win, lose, ref_lose, beta=self.beta) * forget.sequence_share
         retain_loss = nll(forward, supplied(retain, "retain"))
         return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)
-
-
-def _scored(forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-probability of each answer, under the model and under the reference."""
-    ref_logps = supplied(batch.ref_logps, "ref_logps")
-    return sequence_logps(forward(batch), batch.labels).sum, ref_logps

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_core import _checks
-from unlearn_core.losses import kl_loss
-from unlearn_core.method import Batch, Forward, LossParts, Method, Need
-from unlearn_core.methods._terms import nll, supplied, weigh
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
+from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.methods._terms import kl, nll, supplied, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,5 @@ class KL(Method):
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · -NLL(forget) + α · KL(reference ‖ model) on retain."""
         forget_loss = -nll(forward, supplied(forget, "forget"))
-        retain = supplied(retain, "retain")
-        ref_logits = supplied(retain.ref_logits, "ref_logits")()
-        retain_loss = kl_loss(forward(retain), ref_logits, retain.labels) * retain.token_share
+        retain_loss = kl(forward, supplied(retain, "retain"))
         return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)

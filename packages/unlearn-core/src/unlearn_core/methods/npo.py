@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_core import _checks
-from unlearn_core.losses import npo_loss, sequence_logps
-from unlearn_core.method import Batch, Forward, LossParts, Method, Need
-from unlearn_core.methods._terms import nll, supplied, weigh
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
+from unlearn_core.losses import npo_loss
+from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.methods._terms import nll, scored, supplied, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,7 @@ class NPO(Method):
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · NPO(forget) + α · NLL(retain)."""
         forget = supplied(forget, "forget")
-        ref_logps = supplied(forget.ref_logps, "ref_logps")
-        logps = sequence_logps(forward(forget), forget.labels).sum
+        logps, ref_logps = scored(forward, forget)
         forget_loss = npo_loss(logps, ref_logps, beta=self.beta) * forget.sequence_share
         retain_loss = nll(forward, supplied(retain, "retain"))
         return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)

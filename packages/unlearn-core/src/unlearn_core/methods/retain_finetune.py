@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_core import _checks
-from unlearn_core.method import Batch, Forward, LossParts, Method, Need
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
+from unlearn_core.method import LossParts, Method, Need
 from unlearn_core.methods._terms import nll, supplied
 
 

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_core import _checks
-from unlearn_core.losses import sequence_logps, simnpo_loss
-from unlearn_core.method import Batch, Forward, LossParts, Method, Need
+from unlearn_core.batch import Batch
+from unlearn_core.forward import Forward
+from unlearn_core.losses import sequence_sums, simnpo_loss
+from unlearn_core.losses._answers import answer_mask
+from unlearn_core.method import LossParts, Method, Need
 from unlearn_core.methods._terms import nll, supplied, weigh
 
 
@@ -41,7 +44,8 @@ class SimNPO(Method):
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · SimNPO(forget) + α · NLL(retain)."""
         forget = supplied(forget, "forget")
-        logps, lengths = sequence_logps(forward(forget), forget.labels)
+        logps = sequence_sums(forward.token_logps(forget), forget.labels)
+        lengths = answer_mask(forget.labels).sum(1)
         forget_loss = simnpo_loss(logps, lengths, beta=self.beta, delta=self.delta) * forget.sequence_share
         retain_loss = nll(forward, supplied(retain, "retain"))
         return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)

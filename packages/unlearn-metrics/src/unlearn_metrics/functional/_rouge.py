@@ -1,6 +1,7 @@
 """ROUGE-L recall, bit for bit that of google's `rouge-score` 0.1.2 with its stemmer, in a fraction of the time."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 from rapidfuzz.distance import LCSseq
@@ -74,9 +75,8 @@ def _recall(prediction: str, reference: str) -> float:
     wanted = _words(reference)
     if not wanted:
         raise ValueError(f"the reference {reference!r} has no word of a-z and 0-9. Leave it out of ROUGE.")
-    if len(_STEMS) >= _CACHE_SIZE:  # between pairs alone: within one, a stem must keep its character
-        _STEMS.clear()
-    said, right = "".join(map(_STEM_OF, _words(prediction))), "".join(map(_STEM_OF, wanted))
+    stem_of = _stems().__getitem__  # one table for both texts, whatever other threads do
+    said, right = "".join(map(stem_of, _words(prediction))), "".join(map(stem_of, wanted))
     return LCSseq.similarity(right, said) / len(wanted)
 
 
@@ -94,17 +94,23 @@ class _Stems(dict[bytes, str]):
     def __init__(self) -> None:
         super().__init__()
         self._characters: dict[str, str] = {}
+        self._codes = count()  # rather than a length, which two threads could read at once
 
     def __missing__(self, word: bytes) -> str:
         text = word.decode("ascii")
         root = stem(text) if len(text) > 3 else text
-        self[word] = self._characters.setdefault(root, chr(len(self._characters)))
+        if root not in self._characters:
+            self._characters.setdefault(root, chr(next(self._codes)))
+        self[word] = self._characters[root]
         return self[word]
-
-    def clear(self) -> None:
-        super().clear()
-        self._characters.clear()
 
 
 _STEMS = _Stems()
-_STEM_OF = _STEMS.__getitem__
+
+
+def _stems() -> _Stems:
+    """The table of stems, a new one once it is full."""
+    global _STEMS
+    if len(_STEMS) >= _CACHE_SIZE:
+        _STEMS = _Stems()
+    return _STEMS

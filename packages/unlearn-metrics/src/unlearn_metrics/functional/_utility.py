@@ -31,6 +31,6 @@ def model_utility(values: ArrayLike) -> float:
 
 def harmonic_means(values: Floats) -> Floats:
     """Harmonic mean over the last axis."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         means: Floats = values.shape[-1] / (1 / values).sum(axis=-1)
     return means

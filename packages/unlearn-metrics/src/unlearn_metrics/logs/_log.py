@@ -69,12 +69,17 @@ def numbers(
     for row, value in enumerate(checked):
         if null and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _within(value, low, high):
             raise ValueError(f"{where}, {each} {row}: expected {_range(low, high)}, found {value!r}.")
     return np.array(checked, dtype=np.float64)
 
 
+def _within(value: float, low: float, high: float) -> bool:
+    """Also false for infinity, which JSON spells 1e999."""
+    return low <= value <= high and abs(value) < math.inf
+
+
 def _range(low: float, high: float) -> str:
     if math.isinf(low):
-        return "a number"
-    return f"a number of at least {low:g}" if math.isinf(high) else f"a number from {low:g} to {high:g}"
+        return "a finite number"
+    return f"a finite number of at least {low:g}" if math.isinf(high) else f"a number from {low:g} to {high:g}"

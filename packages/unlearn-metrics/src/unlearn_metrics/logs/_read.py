@@ -89,7 +89,7 @@ def is_log(content: Mapping[str, Any]) -> bool:
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: expected a whole JSON file, found one that is cut short or none ({error})."
         ) from None

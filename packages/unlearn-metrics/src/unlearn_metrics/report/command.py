@@ -61,7 +61,12 @@ def _results(path: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path} is no JSON file, or a truncated one ({error}); compute the results again.") from None
     if not isinstance(results, dict):
         raise ValueError(f"{path} must hold an object with `states`, got a {type(results).__name__}.")
-    return None if is_log(results) else results
+    if is_log(results):
+        return None
+    if "states" not in results:
+        found = ", ".join(f"`{key}`" for key in list(results)[:4]) or "an empty object"
+        raise ValueError(f"{path}: expected a results.json (with `states`) or an evaluation log, found {found}.")
+    return results
 
 
 def _computed(paths: Sequence[Path], retrained: Path | None, target: Path | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +67,9 @@ def listing(defaults: Mapping[str, Any]) -> str:
     return "\n".join(f"  {name}={default}" for name, default in defaults.items())
 
 
-def save_beside(model: Any, processor: Any, out: Path) -> None:
+def save_beside(save: Callable[[Path], None], out: Path) -> None:
     """Save a model beside its place, and rename: it is there whole or not at all."""
-    from unlearn_train.models import save_model
-
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    save_model(model, processor, partial)
+    save(partial)
     partial.rename(out)

@@ -27,12 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Finetune and save."""
     from unlearn_train import finetune
     from unlearn_train.data import RowSets
-    from unlearn_train.models import load_model
+    from unlearn_train.models import load_model, save_model
 
     options = training_options(args)
     data = RowSets.read(args.data)
     rows = [row for name in args.sets.split(",") for row in data.select(name, args.tasks.split(","))]
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
     finetune(model, processor, rows, options, quiet=args.quiet)
-    save_beside(model, processor, args.out)
+    save_beside(lambda folder: save_model(model, processor, folder), args.out)
     return 0
