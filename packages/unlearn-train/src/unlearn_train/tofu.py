@@ -18,7 +18,7 @@ EMBEDDED: dict[str, Any] = {
     "tasks": ["qa"],
     "rehearse": True,
     "model": {"tiny": {"hidden": 256, "layers": 2, "vocabulary": 4096}},
-    "pretrain": {"epochs": 5, "batch_size": 16, "learning_rate": 1e-3},
+    "pretrain": {"epochs": 2, "batch_size": 16, "learning_rate": 5e-4},
     "finetune": {"epochs": 22, "batch_size": 16, "learning_rate": 3e-3},
     "unlearn": {"epochs": 5, "batch_size": 16, "learning_rate": 2e-4},
     "methods": {"graddiff": {}, "npo": {}, "simnpo": {"train": {"learning_rate": 6e-4}}},
