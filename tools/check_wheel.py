@@ -5,9 +5,11 @@ What an editable install hides shows here: a file that the wheel lacks, an impor
 
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +21,7 @@ def main(name: str) -> int:
     """Checks the distribution `name`; returns 0, or 1 with a line for each fault."""
     faults = [*check_files(name), *check_import(name), *check_commands(name)]
     if name == "unlearn-metrics":
-        faults += [*check_no_torch(), *check_import_time("unlearn_metrics")]
+        faults += [*check_no_torch(), *check_import_time("unlearn_metrics"), *check_examples(name)]
     if name == "clear-data":
         faults += check_assets()
     for fault in faults:
@@ -45,6 +47,18 @@ def check_import(name: str) -> list[str]:
     if not Path(module.__file__ or "").is_relative_to(sysconfig.get_path("purelib")):
         faults.append(f"imported from {module.__file__}, which is not the wheel")
     return faults
+
+
+def check_examples(name: str) -> list[str]:
+    """The README's examples in Python run, one after the other, in a folder of their own."""
+    examples = re.findall(r"```python\n(.*?)```", str(metadata.metadata(name).json["description"]), flags=re.DOTALL)
+    if not examples:
+        return ["the README has no example"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run(
+            [sys.executable, "-I", "-c", "\n".join(examples)], cwd=folder, capture_output=True, text=True
+        )
+    return [f"the README's examples end with: {run.stderr.strip().splitlines()[-1]}"] if run.returncode else []
 
 
 def check_commands(name: str) -> list[str]:
