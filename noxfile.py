@@ -26,8 +26,8 @@ METADATA: dict[str, dict[str, Any]] = {
     name: nox.project.load_toml(folder / "pyproject.toml")["project"] for name, folder in PROJECTS.items()
 }
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
-# deepspeed compiles for a GPU when it is used; everything else runs anywhere.
-LEFT_OUT = {"deepspeed"}
+# They need a GPU; everything else runs anywhere.
+LEFT_OUT = {"deepspeed", "vllm"}
 
 # A package is named by its distribution: `nox -s "tests(unlearn-core)"`.
 each_package = nox.parametrize("package", [nox.param(name, id=name) for name in PROJECTS])
@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    _install(session, *_everything(), *_group("lint"), "nox")
+    _install(session, *_everything(), *_group("lint"), *_group("test"), "nox")
     session.run("mypy", *(str(folder / "src") for folder in PROJECTS.values()), "tools", "noxfile.py")
 
 
