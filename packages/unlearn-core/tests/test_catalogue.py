@@ -33,6 +33,7 @@ def test_build_method_takes_names_and_options() -> None:
     assert build_method("npo", beta=1, retain_weight=0) == NPO(beta=1.0, retain_weight=0.0)
 
 
+@pytest.mark.usefixtures("unenforced")
 def test_an_unknown_method_is_refused_with_a_near_name() -> None:
     with pytest.raises(
         ValueError, match=r"no method 'grad_diff': did you mean 'graddiff'\? `unlearn_core.CATALOGUE` lists them"
@@ -40,6 +41,13 @@ def test_an_unknown_method_is_refused_with_a_near_name() -> None:
         build_method("grad_diff")
     with pytest.raises(ValueError, match=r"no method 'xyz': `unlearn_core.CATALOGUE`"):
         build_method("xyz")
+    for name, method in CATALOGUE.items():
+        with pytest.raises(ValueError, match=f"no method '{name.upper()}': did you mean '{name}'"):
+            build_method(name.upper())
+        with pytest.raises(ValueError, match=f"no method '{name}_': did you mean '{name}'"):
+            build_method(f"{name}_")
+        with pytest.raises(TypeError, match=f"`name` must be the name of a method, got .*{method.__name__}"):
+            build_method(method)
 
 
 def test_an_unknown_option_is_refused_with_the_options_there_are() -> None:

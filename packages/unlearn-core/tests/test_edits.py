@@ -203,6 +203,11 @@ def test_manu_reads_both_layouts_of_a_projection() -> None:
 def test_manu_refuses_what_it_cannot_weigh(model: Seeing, material: Material) -> None:
     with pytest.raises(ValueError, match="Embedding has no MLP whose neurons could be cut: no module is named `mlp`"):
         MANU().apply(nn.Embedding(2, 2), material)
+    routed = nn.Module()
+    routed.mlp = nn.Module()
+    routed.mlp.gate, routed.mlp.experts = nn.Linear(2, 3), nn.ModuleList([nn.Linear(2, 2)])
+    with pytest.raises(ValueError, match="`mlp` routes to experts, whose neurons cannot be cut: choose"):
+        MANU().apply(routed, material)
     apart = Material(forget={"text": material.forget["text"]}, retain={"image": material.retain["image"]})
     with pytest.raises(ValueError, match="rows to forget are text, those to keep are image: give both sides rows of"):
         MANU().apply(model, apart)

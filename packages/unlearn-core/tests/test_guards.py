@@ -282,7 +282,7 @@ def test_the_assistant_learns_the_reverse() -> None:
     assert parts.forget.item() == pytest.approx(nll, rel=1e-5)
     assert parts.retain.item() == pytest.approx(sum(uniform) / 3, rel=1e-5)
     assert parts.total.item() == pytest.approx(nll + 2 * sum(uniform) / 3, rel=1e-5)
-    with pytest.raises(ValueError, match="needs `forget` and `retain`"):
+    with pytest.raises(ValueError, match="needs `retain`, which is missing"):
         found[0].loss(Fixed(), forget, None)
 
 

@@ -225,5 +225,5 @@ def test_the_attack_is_on_prompts_within_its_bound_and_lowers_the_loss(
 
 @pytest.mark.usefixtures("unenforced")
 def test_lat_refuses_what_is_no_method() -> None:
-    with pytest.raises(TypeError, match=r"`inner` must be a method, got 'npo': `build_method` makes one"):
+    with pytest.raises(TypeError, match=r"`inner` must be a loss method, got 'npo': `build_method` makes one"):
         LAT(inner="npo")  # type: ignore[arg-type]

@@ -146,6 +146,7 @@ def test_an_edit_that_fails_leaves_the_model(fresh, folder, monkeypatch):
         ),
         ("npo", (), TypeError, "`method` must be a loss method, a weight edit or a guard, got 'npo'"),
         (build_method("manu"), (GRU(),), ValueError, r"MANU\(.*\) has no gradients that GRU\(average=0.8\) could"),
+        (SKU(), (GRU(),), ValueError, r"TaskArithmetic\(.*\) has no gradients that GRU\(average=0.8\) could"),
         (build_method("uld", layers=3), (), ValueError, "`layers` must be at most the model's 2, got 3"),
         (build_method("rmu", layer=7), (), ValueError, "`layer` must be one of the model's 2 layers"),
         (build_method("icul", forget=3, retain=3), (), ValueError, "take .* of the 128 tokens .*; show fewer"),

@@ -40,7 +40,8 @@ def test_a_method_is_shown_with_its_options(unlearn):
     assert code == 0
     assert "https://arxiv.org/abs/2404.05868" in out
     assert "needs: forget, ref_logps, retain" in out
-    assert "beta=0.1" in out
+    assert "options, each set by --option NAME=VALUE:\nbeta=0.1  β, " in out
+    assert "options, each set by --option sam.NAME=VALUE:\nrho=0.01  ρ, " in unlearn("methods", "sam")[1]
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

@@ -34,9 +34,11 @@ def test_recipes_are_read_from_plain_values(name, given, expected):
         ("npo", {"transforms": {"gru": 1}}, ValueError, "`transforms` takes a list of names, or options by name"),
         ("npo", {"transforms": {"gru": {"rho": 1}}}, ValueError, "method 'gru' has no option 'rho'"),
         ("eco", {"transforms": ["gru"]}, ValueError, r"ECO\(.*\) has no gradients that GRU\(average=0.8\) could"),
-        ("lat", {"inner": 3}, TypeError, "`inner` must be a method, got 3"),
+        ("lat", {"inner": 3}, TypeError, "`inner` must be a loss method, got 3"),
         ("lat", {"inner": {"beta": 1}}, ValueError, "takes a name, or options with a `method`, got {'beta': 1}"),
-        ("lat", {"inner": "gru"}, TypeError, "`inner` must be a method, got GRU"),
+        ("lat", {"inner": "gru"}, TypeError, "`inner` must be a loss method, got GRU"),
+        ("lat", {"inner": "sku"}, ValueError, r"`inner` must be a loss that forgets, got SKU\(.*: choose another"),
+        ("sku+gru", {}, ValueError, r"SKU\(.*\) has no gradients that GRU\(average=0.8\) could"),
     ],
 )
 def test_what_makes_no_recipe_is_refused(name, given, error, message):

@@ -36,13 +36,13 @@ def distance(one, other):
     return max(float((value - other[name]).abs().max()) for name, value in one.items())
 
 
-def trained(fresh, sides, method, transforms=(), **options):
+def trained(fresh, sides, method, transforms=(), given=None, **options):
     model, processor = fresh()
     model.double()  # rounding cannot be mistaken for a fault
     log = forget(
         model,
         processor,
-        build_method(method, **OPTIONS.get(method, {})),
+        build_method(method, **(given or OPTIONS.get(method, {}))),
         *sides,
         TrainOptions(**{**EPOCHS, **options}),
         transforms=transforms,
@@ -87,15 +87,18 @@ def test_weights_outside_of_the_mask_are_frozen_bit_for_bit(transform, options, 
 
 @pytest.mark.parametrize("kind", ["llama"])
 def test_the_parts_of_a_step_are_what_they_should_be(fresh, sides):
-    """Where a method has no retain term, what is kept is the gradient of the retain rows' likelihood."""
+    """Where a method has no retain term or gives it no weight, the retain rows' likelihood stands for it."""
     Idle.seen.clear()
     trained(fresh, sides, "ga", [Idle()], epochs=1, batch_size=64)
+    trained(fresh, sides, "graddiff", [Idle()], {"retain_weight": 0.0}, epochs=1, batch_size=64)
     trained(fresh, sides, "retain_finetune", [Idle()], epochs=1, batch_size=64)
     trained(fresh, sides, "graddiff", [Idle()], epochs=1, batch_size=64)
-    ga, retain, both = Idle.seen
+    ga, weightless, retain, both = Idle.seen
     for name in ga.forget:
         assert (ga.retain[name] == 0).all() and (retain.forget[name] == 0).all()
+        assert (weightless.retain[name] == 0).all()
         torch.testing.assert_close(ga.kept[name], retain.retain[name], rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(weightless.kept[name], retain.retain[name], rtol=1e-9, atol=1e-14)
         torch.testing.assert_close(both.kept[name], retain.retain[name], rtol=1e-9, atol=1e-14)
         torch.testing.assert_close(both.retain[name], retain.retain[name], rtol=1e-9, atol=1e-14)
         torch.testing.assert_close(both.forget[name], ga.forget[name], rtol=1e-9, atol=1e-14)

@@ -46,7 +46,7 @@ def build_method(name: str, /, **options: Any) -> Any:
             its name, or as a mapping of `method` to its name and of options to their values.
 
     Raises:
-        TypeError: If an option has the wrong type.
+        TypeError: If the name or an option has the wrong type.
         ValueError: If there is no such method or option, or if an option is out of range.
 
     Example:
@@ -60,6 +60,8 @@ def build_method(name: str, /, **options: Any) -> Any:
         Traceback (most recent call last):
         ValueError: there is no method 'graddif': did you mean 'graddiff'? `unlearn_core.CATALOGUE` lists them.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be the name of a method, got {name!r}: `unlearn_core.CATALOGUE` lists them.")
     if name not in CATALOGUE:
         raise ValueError(
             f"there is no method {name!r}:{_nearest(name, CATALOGUE)} `unlearn_core.CATALOGUE` lists them."
@@ -124,5 +126,5 @@ def _attribute_docs(method: type[AnyMethod]) -> dict[str, str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name.lower(), list(known), n=1)
     return f" did you mean {near[0]!r}?" if near else ""

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.losses import token_logps
 from unlearn_core.method import LossParts
 
 Grads: TypeAlias = dict[str, Tensor]
@@ -22,7 +21,7 @@ class Gradients(NamedTuple):
         forget: Of the forget term, as weighted in the loss.
         retain: Of all the other terms, likewise.
         kept: Of a loss on the rows to keep, whether or not the method minimizes it: of `retain`, or of the negative
-            log-likelihood of these rows where the method has no retain term.
+            log-likelihood of these rows where the method has no retain term, or gives it no weight.
     """
 
     forget: Grads
@@ -50,12 +49,31 @@ def split_gradients(parts: LossParts, parameters: Mapping[str, Tensor]) -> tuple
         ({'w': tensor(-0.5000)}, {'w': tensor(12.)})
     """
     whole, forget = zeros(parameters), zeros(parameters)
-    if parts.forget is not None and parts.forget.requires_grad:
-        (weight,) = torch.autograd.grad(parts.total, parts.forget, retain_graph=True, allow_unused=True)
-        if weight is not None and weight != 0:
-            _add_gradient(forget, parts.forget, parameters, weight, again=True)
+    weight = weight_in(parts.total, parts.forget)
+    if parts.forget is not None and weight is not None:
+        _add_gradient(forget, parts.forget, parameters, weight, again=True)
     _add_gradient(whole, parts.total, parameters)
     return forget, {name: value - forget[name] for name, value in whole.items()}
+
+
+def weight_in(total: Tensor, term: Tensor | None) -> Tensor | None:
+    """Returns what a term weighs in a total, or `None` where it is missing, has no gradient, or weighs nothing.
+
+    Args:
+        total: A loss; its graph is kept.
+        term: A part of it.
+
+    Example:
+        >>> w = torch.tensor(3.0, requires_grad=True)
+        >>> forget, retain = -w, w**2
+        >>> weight_in(forget + 2 * retain, retain)
+        tensor(2.)
+        >>> weight_in(forget + 0 * retain, retain)
+    """
+    if term is None or not term.requires_grad:
+        return None
+    (weight,) = torch.autograd.grad(total, term, retain_graph=True, allow_unused=True)
+    return None if weight is None or weight == 0 else weight
 
 
 def nll_gradient(forward: Forward, batches: Iterable[Batch], parameters: Mapping[str, Tensor]) -> Grads:
@@ -66,7 +84,7 @@ def nll_gradient(forward: Forward, batches: Iterable[Batch], parameters: Mapping
     """
     total, tokens = zeros(parameters), 0
     for batch in batches:
-        logps = token_logps(forward(batch), batch.labels)
+        logps = forward.token_logps(batch)
         _add_gradient(total, -logps.sum(), parameters)
         tokens += len(logps)
     if not tokens:
@@ -85,7 +103,7 @@ def squared_gradients(forward: Forward, rows: Iterable[Batch], parameters: Mappi
     total, count = zeros(parameters), 0
     for row in rows:
         gradient = zeros(parameters)
-        _add_gradient(gradient, token_logps(forward(row), row.labels).mean(), parameters)
+        _add_gradient(gradient, forward.token_logps(row).mean(), parameters)
         for name, value in gradient.items():
             total[name] += value**2
         count += 1

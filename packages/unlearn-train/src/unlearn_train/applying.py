@@ -60,7 +60,8 @@ def unlearn(
     Args:
         model: the target.
         processor: of the model.
-        method: a loss method, a weight edit or a guard of `unlearn_core.CATALOGUE`. Of SKU, both stages are run.
+        method: a loss method, a weight edit or a guard of `unlearn_core.CATALOGUE`. Of SKU, both stages are run, as an
+            edit.
         forget_rows: what the model must no longer know.
         retain_rows: what it must still know.
         options: of the training, be it of the model, of a copy or of an assistant.
@@ -73,9 +74,9 @@ def unlearn(
         ValueError: a set is empty, a row cannot be encoded, or the method does not fit the model or the transforms.
         FloatingPointError: a loss, a gradient or a weight is no longer finite; the model keeps its last good weights.
     """
-    _check(method, transforms, forget_rows, retain_rows)
     if isinstance(method, SKU):
         method = TaskArithmetic(learn=method)  # by itself, its loss learns what is to be forgotten
+    _check(method, transforms, forget_rows, retain_rows)
     forget = partial(
         unlearning.forget,
         processor=processor,

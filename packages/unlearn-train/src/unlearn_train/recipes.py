@@ -48,9 +48,11 @@ def read_recipe(name: str, given: Mapping[str, Any]) -> Recipe:
 
 
 def _check_fit(recipe: Recipe) -> None:
-    from unlearn_core import Method
+    from unlearn_core import SKU, Method
 
-    if recipe.transforms and not isinstance(recipe.method, Method):
+    # SKU is run as an edit: its loss learns what is to be forgotten
+    has_gradients = isinstance(recipe.method, Method) and not isinstance(recipe.method, SKU)
+    if recipe.transforms and not has_gradients:
         raise ValueError(
             f"{recipe.method} has no gradients that {recipe.transforms[0]} could transform; choose a loss method."
         )

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 from unlearn_core import LossParts, Material, ModelForward, Transform
-from unlearn_core.gradients import Gradients, Grads, split_gradients, zeros
-from unlearn_core.losses import nll_loss
+from unlearn_core.gradients import Gradients, Grads, split_gradients, weight_in, zeros
 from unlearn_core.material import language_parameters
 from unlearn_core.transform import transformed
 
@@ -90,7 +89,7 @@ class _Step:
             if self.is_first:
                 self.trainer.note(parts)
                 self.loss += parts.total.detach() * self.trainer.accelerator.num_processes
-            has_retain = parts.retain is not None
+            has_retain = weight_in(parts.total, parts.retain) is not None
             forget, others = split_gradients(parts, self.parameters)
             for into, gradient in zip(found, (forget, others, self._kept(inputs, others, has_retain)), strict=True):
                 for name, value in gradient.items():
@@ -99,12 +98,12 @@ class _Step:
         return Gradients(*(self._summed(gradient) for gradient in found))
 
     def _kept(self, inputs: Any, others: Grads, has_retain: bool) -> Grads:
-        """The gradient of the retain term, or of what stands for it in a method that has none."""
+        """The gradient of the retain term, or of what stands for it where a method has none or gives it no weight."""
         if has_retain or not self.kept:
             return others
         _, retain = self.trainer.batches(inputs, self.totals)
         with self.trainer.compute_loss_context_manager():
-            loss = nll_loss(ModelForward(self.model)(retain), retain.labels) * retain.token_share
+            loss = -ModelForward(self.model).token_logps(retain).mean() * retain.token_share
         return split_gradients(LossParts(loss, None, loss), self.parameters)[1]
 
     def _summed(self, gradient: Grads) -> Grads:

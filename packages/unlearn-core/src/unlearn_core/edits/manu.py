@@ -80,11 +80,14 @@ def closing_projections(model: Module) -> dict[str, Module]:
     """Returns the projection that reads the neurons of each MLP, by name: the last one in every module named `mlp`.
 
     Raises:
-        ValueError: If the model has none.
+        ValueError: If the model has none, or one that routes to experts.
     """
     found: dict[str, Module] = {}
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "mlp":
+            # the one projection beside the experts is the router, which reads no neurons
+            if isinstance(getattr(module, "experts", None), Module):
+                raise ValueError(f"`{name}` routes to experts, whose neurons cannot be cut: choose a model without.")
             projections = [child for child, part in module.named_children() if _is_projection(part)]
             if projections:
                 found[f"{name}.{projections[-1]}"] = module.get_submodule(projections[-1])

@@ -13,9 +13,9 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.edit import Edit
 from unlearn_core.forward import Forward
-from unlearn_core.losses import nll_loss
 from unlearn_core.material import Material
 from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.methods._terms import nll, supplied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,7 @@ class Memorize(Method):
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns NLL(forget)."""
-        if forget is None:
-            raise ValueError("this method needs `forget`, which is missing: pass a batch of rows to forget.")
-        term = nll_loss(forward(forget), forget.labels) * forget.token_share
+        term = nll(forward, supplied(forget, "forget"))
         return LossParts(term, term, None)
 
 

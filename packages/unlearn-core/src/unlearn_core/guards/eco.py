@@ -26,12 +26,14 @@ class ECO(Guard):
     A classifier tells prompts to forget from others; where it fires, noise is added to what enters the model's first
     layer at the tokens of the question and of its image. The rest of the prompt, the answer and all other prompts stay
     as they are. The classifier is a logistic regression on the mean of the model's last hidden states over these
-    tokens, in place of the paper's second language model, so that it sees images as well.
+    tokens, in place of the paper's second language model, so that it sees images as well. On TOFU, the authors
+    add noise to names alone, here it is to the whole question.
 
     Attributes:
         strength: Standard deviation of the noise, in units of the root mean square of what it is added to. Default 10,
             which leaves nothing of a token; the paper searches it for each model.
-        threshold: Probability above which a prompt is taken for one to forget. Default 0.5, as in the paper.
+        threshold: Probability above which a prompt is taken for one to forget. Default 0.5, that of the authors'
+            classifier; on TOFU they set 0.99.
         penalty: L2 penalty of the classifier. Default 0.01.
         seed: Of the noise, which is the same for every prompt and every call. Default 0.
     """

@@ -16,7 +16,8 @@ class CEU(Method):
     """Cross-entropy unlearning.
 
     γ · CE-U(forget). It pulls the model to what it says itself with the answers to forget left out, so that the rest of
-    the distribution keeps its proportions.
+    the distribution keeps its proportions. All answer tokens count; the paper's runs leave out the first of every
+    answer.
 
     Attributes:
         forget_weight: γ, the weight of the forget term. Default 1, as in the paper.

@@ -11,11 +11,11 @@ from torch import Tensor
 from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.losses import nll_loss
 from unlearn_core.losses._answers import IGNORED
 from unlearn_core.method import LossParts, Method, Need
 from unlearn_core.methods._terms import supplied
 from unlearn_core.methods.graddiff import GradDiff
+from unlearn_core.methods.sku import SKU
 
 PLAIN = GradDiff()
 
@@ -52,7 +52,14 @@ class LAT(Method):
 
     def __post_init__(self) -> None:
         if not isinstance(self.inner, Method):
-            raise TypeError(f"`inner` must be a method, got {self.inner!r}: `build_method` makes one from its name.")
+            raise TypeError(
+                f"`inner` must be a loss method, got {self.inner!r}: `build_method` makes one from its name."
+            )
+        if isinstance(self.inner, SKU):
+            raise ValueError(
+                f"`inner` must be a loss that forgets, got {self.inner!r}, which learns what its second stage takes "
+                "away: choose another."
+            )
         _checks.whole("layer", self.layer)
         _checks.positive("epsilon", self.epsilon)
         _checks.positive("step_size", self.step_size)
@@ -80,7 +87,7 @@ class LAT(Method):
         attack = _blank(forward, forget, self.layer)
         for _ in range(self.attack_steps):
             attack.requires_grad_()
-            loss = nll_loss(_pushed(forward, self.layer, attack, spared=None)(forget), forget.labels)
+            loss = -_pushed(forward, self.layer, attack, spared=None).token_logps(forget).mean()
             (slope,) = torch.autograd.grad(loss, attack)
             moved = attack.detach() - self.step_size * F.normalize(slope, dim=-1)
             attack = moved * (self.epsilon / moved.norm(dim=-1, keepdim=True).clamp(min=self.epsilon))

@@ -24,7 +24,8 @@ class PDU(Method):
         tolerance: ε, the NLL that the answers to keep may have, in nats a token; take somewhat more than that of the
             model before unlearning. Default 0.3, as the authors do on TOFU.
         dual: λ of the first step. Default 50, as the authors advise.
-        dual_step: η, the step size of λ. Default 1, as in the paper's code.
+        dual_step: η, the step size of λ. Default 1, as in the paper's code, which holds λ for some epochs first; here
+            it moves from the first step on.
         forget_weight: γ, the weight of the forget term. Default 1, likewise.
     """
 

@@ -42,5 +42,9 @@ def _print_page(name: str, method: Any) -> None:
     print(f"needs: {', '.join(sorted(method.needs)) or 'nothing'}\n")
     for paragraph in filter(None, text.strip().split("\n\n")):
         print(textwrap.fill(" ".join(paragraph.split()), 100) + "\n")
-    for option in describe(method):
+    options = describe(method)
+    if options:
+        prefix = f"{name}." if method.kind == "transform" else ""
+        print(f"options, each set by --option {prefix}NAME=VALUE:")
+    for option in options:
         print(textwrap.fill(f"{option.name}={option.default}  {option.doc}", 100, subsequent_indent="    "))
