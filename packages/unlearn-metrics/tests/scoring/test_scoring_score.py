@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 import torch
 from unlearn_metrics import SCORES_SCHEMA
-from unlearn_metrics.scoring import Encoder, score
-from unlearn_metrics.scoring._forward import Batch, Forward, token_statistics
+from unlearn_metrics.scoring import Encoder, _statistics, score
+from unlearn_metrics.scoring._batches import AnswerBatch
+from unlearn_metrics.scoring._forward import Forward
+from unlearn_metrics.scoring._memory import TokenBudget
+from unlearn_metrics.scoring._requests import Answer
+from unlearn_metrics.scoring._statistics import token_statistics
 
 NUMBERS = ("logp", "mean", "std")
 
@@ -114,29 +118,64 @@ def test_prompts_are_shared_only_where_that_is_right(models, make_rows):
         forward = Forward(model, encoder)
         for row in make_rows(9, images=name == "llava"):
             prompt = encoder.prompt(row["question"], row["image"])
-            forward.score(Batch([prompt], [encoder.answers(prompt, ["In Oslo.", "In Lima."])]))
-        assert set(forward._is_shared.values()) == kinds
+            ids = encoder.answers(prompt, ["In Oslo.", "In Lima."])
+            forward.score(AnswerBatch([[Answer(n, prompt, each, row["id"]) for n, each in enumerate(ids)]]))
+        assert {ways.prompts for ways in forward.chosen.values()} == kinds
 
 
-def test_out_of_memory_halves_the_batch(models, make_rows, monkeypatch):
+CPU_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), CPU_ERROR], ids=["cuda", "cpu"])
+def test_out_of_memory_halves_the_batch(models, make_rows, monkeypatch, error):
     model, processor = models["llama"]
     rows = make_rows(9)
     wanted = score(model, processor, rows, set_name="a")
-    forward = model.forward
+    forward = model.model.forward
     sizes = []
 
     def small(*args, input_ids, **kwargs):
         sizes.append(len(input_ids))
         if len(input_ids) > 2:
+            raise error
+        return forward(*args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", small)
+    assert_same(score(model, processor, rows, set_name="a"), wanted)
+    assert max(sizes) > 2
+
+
+def test_a_row_that_memory_does_not_suffice_for_is_named(models, make_rows, monkeypatch):
+    model, processor = models["llama"]
+    rows = make_rows(3)
+    long = len(processor(rows[2]["question"])["input_ids"])
+    forward = model.forward
+
+    def none_long(*args, input_ids, **kwargs):
+        if input_ids.shape[1] > long:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(*args, input_ids=input_ids, **kwargs)
 
-    monkeypatch.setattr(model, "forward", small)
-    assert_same(score(model, processor, rows, set_name="a"), wanted)
-    assert max(sizes) > 2
-    monkeypatch.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
-    with pytest.raises(torch.OutOfMemoryError):
+    monkeypatch.setattr(model, "forward", none_long)
+    with pytest.raises(torch.OutOfMemoryError, match=r"row s0/qa/2: memory does not suffice for its \d+ tokens"):
         score(model, processor, rows, set_name="a")
+    monkeypatch.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(RuntimeError("another failure")))
+    with pytest.raises(RuntimeError, match="another failure"):
+        score(model, processor, rows, set_name="a")
+
+
+def test_a_budget_grows_by_what_is_free_and_never_after_it_was_halved():
+    budget = TokenBudget(None, torch.device("cpu"))
+    start = budget.tokens
+    budget.fitted(start)
+    assert budget.tokens == start, "a CPU gains nothing from more"
+    budget.grow(start, taken=10, available=1000)
+    assert budget.tokens == 2 * start
+    budget.grow(start, taken=10, available=10)
+    assert budget.tokens == 2 * start
+    budget.halve(start)
+    assert budget.tokens == start // 2
+    assert TokenBudget(7, torch.device("cpu")).tokens == 7
 
 
 def test_statistics_of_a_certain_and_an_impossible_token():
@@ -153,7 +192,7 @@ def test_chunks_change_nothing(monkeypatch):
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 11), torch.randint(0, 11, (50,))
     whole = token_statistics(logits, targets)
-    monkeypatch.setattr("unlearn_metrics.scoring._forward._CHUNK", 33)
+    monkeypatch.setitem(_statistics._CHUNK, "cpu", 33)
     for one, other in zip(token_statistics(logits, targets), whole, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -175,3 +214,50 @@ def test_bad_input(models, make_rows, monkeypatch):
     monkeypatch.setattr(model.lm_head, "forward", lambda hidden: hidden.new_full((*hidden.shape[:-1], 380), torch.nan))
     with pytest.raises(ValueError, match="NaN or infinite"):
         score(model, processor, [row], set_name="a")
+
+
+def test_the_context_is_kept_to(models, make_rows, monkeypatch):
+    model, processor = models["llama"]
+    rows = make_rows(3)
+    whole = score(model, processor, rows, set_name="a")
+    lengths = [len(tokens) for tokens in whole["tokens"].to_pylist()]
+    encoder = Encoder(processor)
+    prompts = [encoder.prompt(row["question"]) for row in rows]
+    longest = max(len(prompt.ids) for prompt in prompts)
+    monkeypatch.setattr(model.config, "max_position_embeddings", longest + 2)
+    with pytest.raises(ValueError, match=r"row s0/qa/\d: its question of \d+ tokens .* exceed the model's context"):
+        score(model, processor, rows, set_name="a")
+    cut = score(model, processor, rows, set_name="a", cut=True)
+    for short, full in zip(cut.to_pylist(), whole.to_pylist(), strict=True):
+        count = len(short["tokens"])
+        prompt = next(prompt for prompt, row in zip(prompts, rows, strict=True) if row["id"] == short["id"])
+        assert count == min(len(full["tokens"]), longest + 2 - len(prompt.ids) + 1)
+        np.testing.assert_allclose(short["logp"], full["logp"][:count], atol=1e-5)
+    assert min(map(len, cut["tokens"].to_pylist())) < min(lengths)
+    monkeypatch.setattr(model.config, "max_position_embeddings", 5)
+    with pytest.raises(ValueError, match="row s0/qa/0: .*Shorten the question"):
+        score(model, processor, rows, set_name="a", cut=True)
+
+
+def test_what_is_around_a_model_is_not_passed_by(models, make_rows):
+    """A guard may act on few prompts, none of which the shortcuts were tried on."""
+    model, processor = models["llama"]
+    rows = make_rows(9)
+    words = [set(processor(row["question"])["input_ids"]) for row in rows]
+    mark = min(words[7].difference(*words[:7], words[8]))
+
+    def guard(module, args, kwargs, output):
+        flagged = (kwargs["input_ids"] == mark).any(1)
+        return {**output, "logits": torch.where(flagged[:, None, None], 0.5 * output.logits, output.logits)}
+
+    plain = score(model, processor, rows, set_name="a")
+    hook = model.register_forward_hook(lambda *args: type(args[3])(**guard(*args)), with_kwargs=True)
+    try:
+        guarded = score(model, processor, rows, set_name="a")
+        wanted = one_at_a_time(model, processor, rows[7], rows[7]["answer"])
+    finally:
+        hook.remove()
+    changed = {one["id"] for one, other in zip(guarded.to_pylist(), plain.to_pylist(), strict=True) if one != other}
+    assert rows[7]["id"] in changed
+    (got,) = (one for one in guarded.to_pylist() if one["id"] == rows[7]["id"] and one["kind"] == "answer")
+    np.testing.assert_allclose(got["logp"], wanted["logp"], atol=1e-5)

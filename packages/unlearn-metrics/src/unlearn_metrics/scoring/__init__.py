@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unlearn_metrics.scoring._collect import collect_evidence
+    from unlearn_metrics.scoring._decoding import Sampling
     from unlearn_metrics.scoring._encoding import Encoder, Prompt, encode
     from unlearn_metrics.scoring._generate import generate
     from unlearn_metrics.scoring._loading import load_model, load_sets
     from unlearn_metrics.scoring._score import score
+    from unlearn_metrics.scoring._vllm import VLLM
 
 __all__ = [
+    "VLLM",
     "Encoder",
     "Prompt",
+    "Sampling",
     "collect_evidence",
     "encode",
     "generate",
@@ -26,10 +30,12 @@ __all__ = [
 
 _MODULES = {
     "_collect": ("collect_evidence",),
+    "_decoding": ("Sampling",),
     "_encoding": ("Encoder", "Prompt", "encode"),
     "_generate": ("generate",),
     "_loading": ("load_model", "load_sets"),
     "_score": ("score",),
+    "_vllm": ("VLLM",),
 }
 
 

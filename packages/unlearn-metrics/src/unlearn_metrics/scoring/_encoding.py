@@ -125,13 +125,19 @@ class Encoder:
             raise ValueError(f"an answer to {prompt.text!r} is empty, got {empty[0]!r}. Give every row an answer.")
         texts = [prompt.text, *(prompt.text + prompt.lead + answer.strip() for answer in answers)]
         start, *wholes = self._tokenize(texts)
-        for text, ids in zip(texts[1:], wholes, strict=True):
-            if ids[: len(start)] != start or len(ids) == len(start):
+        for answer, text, ids in zip(answers, texts[1:], wholes, strict=True):
+            if ids == start:
+                raise ValueError(f"the answer {answer!r} becomes no token. Give the row an answer that has some.")
+            if ids[: len(start)] != start:
                 raise ValueError(
                     f"the tokens of the prompt {prompt.text!r} do not begin those of {text!r}. "
                     "Use a template whose generation prompt ends where a token ends."
                 )
         return [[*ids[len(start) :], prompt.end] for ids in wholes]
+
+    def unexpanded(self, prompt: Prompt) -> list[int]:
+        """Return the prompt's tokens, an image being the one token that stands for it."""
+        return self._tokenize([prompt.text])[0]
 
     def image_inputs(self, prompts: Iterable[Prompt]) -> dict[str, Tensor]:
         """Return what the vision tower takes for the images of prompts of one `shape`, joined along dimension 0."""
@@ -141,8 +147,8 @@ class Encoder:
     def _check_template(self) -> None:
         if self.template is None and not getattr(self.processor, "chat_template", None):
             raise ValueError(
-                "the model has no chat template. Put a `chat_template.jinja` into its folder, or give `template`, "
-                'such as "Question: {question}\\nAnswer: {answer}".'
+                "the model has no chat template. Put a `chat_template.jinja` into its folder, or give `template` "
+                '(`--template` of the command), such as "Question: {question}\\nAnswer: {answer}".'
             )
         if self.template is not None:
             question, _, rest = self.template.partition("{question}")

@@ -24,7 +24,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from unlearn_metrics.scoring._encoding import Processor
-from unlearn_metrics.scoring._score import Row
+from unlearn_metrics.scoring._processes import local_device
+from unlearn_metrics.scoring._requests import Row
 
 COLUMNS = (
     *("id", "subject", "task", "image", "question", "answer"),
@@ -52,7 +53,7 @@ def load_model(
     """
     if dtype not in _DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {dtype!r}.")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or local_device()
     code = {"trust_remote_code": trust_remote_code}
     try:
         is_vision = AutoConfig.from_pretrained(name, **code).model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -72,6 +73,21 @@ def load_model(
             "Give a folder that holds the whole model."
         )
     return model.to(device).eval(), processor
+
+
+def context_of(model: PreTrainedModel) -> int | None:
+    """Return how many tokens `model` can read, or None where its config sets no limit."""
+    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return context
+
+
+def is_wrapped(model: PreTrainedModel) -> bool:
+    """Return whether something was put around the model's forward, such as a guard that looks at what is asked.
+
+    Such a model is asked plainly: what is around it may act on some prompts alone, so that no trial shows whether a
+    shortcut goes past it.
+    """
+    return bool(model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model))
 
 
 def load_sets(folder: str | Path, names: Iterable[str]) -> dict[str, list[Row]]:

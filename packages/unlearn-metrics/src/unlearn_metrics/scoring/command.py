@@ -14,8 +14,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--as", dest="names", default="", metavar="SET=NAME,…", help="what to call sets in the evidence")
     add("--out", required=True, type=Path, metavar="FOLDER", help="where the evidence goes")
     add("--max-new-tokens", type=int, default=48, metavar="N", help="longest generated answer (default: %(default)s)")
-    add("--batch-size", type=int, default=64, metavar="N", help="prompts in a batch (default: %(default)s)")
-    add("--token-budget", type=int, default=2**13, metavar="N", help="scored tokens in a batch (default: %(default)s)")
+    add("--samples", type=int, metavar="N", help="answers drawn for each question (default: the likeliest one)")
+    add("--temperature", type=float, default=1.0, metavar="T", help="of drawn answers (default: %(default)s)")
+    add("--top-p", type=float, default=1.0, metavar="P", help="of drawn answers (default: %(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of drawn answers (default: %(default)s)")
+    add("--reference", metavar="FOLDER", help="model whose log-probabilities are added: column ref_logp")
+    add("--gradients", action="store_true", help="add the gradient norms of right answers: column grad_norm")
+    add("--cut", action="store_true", help="cut answers that leave the model's context instead of refusing them")
+    add("--token-budget", type=int, metavar="N", help="tokens in a batch (default: found; halved where memory ends)")
+    add("--vllm", action="store_true", help="generate with vLLM; scores come from transformers all the same")
     add("--template", metavar="TEXT", help='for models without a chat template: "Q: {question}\\nA: {answer}"')
     add("--dtype", default="float32", metavar="NAME", help="float32, bfloat16 or float16 (default: %(default)s)")
     add("--device", metavar="NAME", help="such as cuda:1 (default: the first GPU, or else the CPU)")
@@ -36,27 +43,34 @@ def run(args: argparse.Namespace) -> int:
     """
     names = _renamed(args.sets, args.names)
     _silence(args.quiet)
-    from unlearn_metrics.scoring import collect_evidence, load_model, load_sets
+    from unlearn_metrics.scoring import VLLM, Sampling, collect_evidence, load_model, load_sets
+    from unlearn_metrics.scoring._processes import launched
 
+    sampling = {"temperature": args.temperature, "top_p": args.top_p, "seed": args.seed}
     sets = load_sets(args.data, names)
-    model, processor = load_model(
-        args.model, dtype=args.dtype, device=args.device, trust_remote_code=args.trust_remote_code
-    )
+    how = {"dtype": args.dtype, "device": args.device, "trust_remote_code": args.trust_remote_code}
+    model, processor = load_model(args.model, **how)
     evidence = collect_evidence(
         model,
         processor,
         {names[name]: rows for name, rows in sets.items()},
         max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
+        sampling=Sampling(samples=args.samples, **sampling) if args.samples is not None else None,
+        reference=load_model(args.reference, **how)[0] if args.reference else None,
+        with_gradients=args.gradients,
+        cut=args.cut,
         token_budget=args.token_budget,
         # A shell hands over backslash and n where a line break is meant.
         template=args.template and args.template.replace("\\n", "\n"),
+        generator=VLLM(args.model, dtype=args.dtype) if args.vllm else None,
+        folder=args.out,
+        distributed=True,
         progress=not args.quiet,
         info={"source": {"model": str(args.model), "data": str(args.data), "sets": names}},
     )
-    evidence.write(args.out)
     scored, generated = evidence.scores.num_rows, evidence.generations.num_rows
-    print(f"{args.out}: {scored:,} scored and {generated:,} generated answers of {', '.join(names.values())}")
+    if launched().rank == 0:
+        print(f"{args.out}: {scored:,} scored and {generated:,} generated answers of {', '.join(names.values())}")
     return 0
 
 

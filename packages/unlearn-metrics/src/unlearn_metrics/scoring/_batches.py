@@ -1,0 +1,110 @@
+"""Batches: answers to be scored, questions to be answered, those together that leave little to padding."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from unlearn_metrics.scoring._encoding import Prompt
+from unlearn_metrics.scoring._memory import TokenBudget
+from unlearn_metrics.scoring._requests import Answer, Question
+
+
+class AnswerBatch(NamedTuple):
+    """Prompts of one length and shape, each with its answers."""
+
+    answers: list[list[Answer]]
+    """[prompts][answers of a prompt]"""
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts."""
+        return [answers[0].prompt for answers in self.answers]
+
+    def flat(self) -> list[Answer]:
+        """Return the answers, those to the first prompt first."""
+        return [answer for answers in self.answers for answer in answers]
+
+    def tokens(self) -> int:
+        """Return the number of tokens to be read, every prompt once."""
+        return sum(map(_tokens, self.answers))
+
+    def row(self) -> str:
+        """Return the id of the first row."""
+        return self.answers[0][0].row
+
+    def halves(self) -> "tuple[AnswerBatch, AnswerBatch] | None":
+        """Return two batches, split between prompts or else between answers; None if there is but one answer."""
+        if len(self.answers) > 1:
+            cut = len(self.answers) // 2
+            return AnswerBatch(self.answers[:cut]), AnswerBatch(self.answers[cut:])
+        (answers,) = self.answers
+        if len(answers) > 1:
+            cut = len(answers) // 2
+            return AnswerBatch([answers[:cut]]), AnswerBatch([answers[cut:]])
+        return None
+
+
+def answer_batches(answers: Iterable[Answer], budget: TokenBudget) -> Iterator[AnswerBatch]:
+    """Group prompts of one length and shape, up to the budget in tokens.
+
+    Equal lengths leave no padding between a prompt and its answers.
+    """
+    by_prompt: dict[Prompt, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_prompt[answer.prompt].append(answer)
+    groups: dict[tuple[Any, ...], list[list[Answer]]] = defaultdict(list)
+    for prompt, theirs in by_prompt.items():
+        groups[len(prompt.ids), prompt.shape, len(theirs) > 1].append(theirs)
+    # The longest first: if memory does not suffice, it shows at once.
+    for _, group in sorted(groups.items(), key=lambda each: each[0][0], reverse=True):
+        group.sort(key=lambda theirs: max(len(answer.ids) for answer in theirs), reverse=True)
+        batch, tokens = AnswerBatch([]), 0
+        for theirs in group:
+            if batch.answers and tokens + _tokens(theirs) > budget.tokens:
+                yield batch
+                batch, tokens = AnswerBatch([]), 0
+            batch.answers.append(theirs)
+            tokens += _tokens(theirs)
+        yield batch
+
+
+def _tokens(answers: Sequence[Answer]) -> int:
+    return len(answers[0].prompt.ids) + sum(len(answer.ids) for answer in answers)
+
+
+class QuestionBatch(NamedTuple):
+    """Questions whose inputs can be joined; the longest is the first."""
+
+    questions: list[Question]
+    room: int
+    """tokens that an answer may have"""
+
+    def tokens(self) -> int:
+        """Return the number of tokens in a left-padded batch with answers as long as allowed."""
+        return len(self.questions) * (len(self.questions[0].prompt.ids) + self.room)
+
+    def row(self) -> str:
+        """Return the id of the first row."""
+        return self.questions[0].row
+
+    def halves(self) -> "tuple[QuestionBatch, QuestionBatch] | None":
+        """Return two batches; None if there is but one question."""
+        cut = len(self.questions) // 2
+        if not cut:
+            return None
+        return self._replace(questions=self.questions[:cut]), self._replace(questions=self.questions[cut:])
+
+
+def question_batches(questions: Iterable[Question], budget: TokenBudget, room: int) -> Iterator[QuestionBatch]:
+    """Group questions whose inputs can be joined, those of like length together, up to the budget."""
+    groups: dict[tuple[Any, ...], list[Question]] = defaultdict(list)
+    for question in questions:
+        prompt = question.prompt
+        groups[prompt.shape, tuple(prompt.sequence_inputs), prompt.end].append(question)
+    for group in groups.values():
+        group.sort(key=lambda question: len(question.prompt.ids), reverse=True)
+        start = 0
+        while start < len(group):
+            fitting = max(1, budget.tokens // (len(group[start].prompt.ids) + room))
+            yield QuestionBatch(group[start : start + fitting], room)
+            start += fitting

@@ -1,0 +1,117 @@
+"""What a run has done so far, on disk in shards, so that a run that was cut off goes on where it stopped."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from unlearn_metrics.scoring._processes import Processes
+
+#: Where it is, inside the folder that the evidence goes to.
+FOLDER = ".unfinished"
+MANIFEST = "manifest.json"
+# How long a shard is gathered: what a kill can cost.
+_SECONDS = 20.0
+_LOG = logging.getLogger(__name__)
+
+
+class Journal:
+    """Shards of the results of one run's jobs, and a manifest of what they were made from.
+
+    Shards hold the column `number`, which says what was done; who did it does not matter, so a run may go on with
+    another number of processes.
+
+    Args:
+        folder: Where evidence goes; shards are in a folder inside it.
+        inputs: What the results depend on, as hashes by name. Where a manifest has others, its shards are removed.
+        processes: Who works on it; all of them must make their journal at the same time.
+    """
+
+    def __init__(self, folder: Path, inputs: Mapping[str, str], processes: Processes) -> None:
+        self.folder, self.processes = folder / FOLDER, processes
+        if processes.rank == 0:
+            self._begin(dict(inputs))
+        processes.wait()
+
+    def _begin(self, inputs: dict[str, str]) -> None:
+        manifest = self.folder / MANIFEST
+        known = read_inputs(manifest)
+        if known == inputs:
+            _LOG.warning("%s: going on where an earlier run stopped.", self.folder.parent)
+            return
+        if known is not None:
+            changed = ", ".join(name for name in inputs if known.get(name) != inputs[name])
+            _LOG.warning("%s: starting afresh, as an earlier run had other inputs (%s).", self.folder.parent, changed)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        partial = manifest.with_suffix(".partial")
+        partial.write_text(json.dumps({"inputs": inputs}, indent=2) + "\n", encoding="utf-8")
+        partial.replace(manifest)
+
+    def done(self, job: str) -> set[int]:
+        """Return the numbers of what has been done of a job."""
+        return {number for shard in self._shards(job) for number in _read(shard, ["number"])["number"].to_pylist()}
+
+    def record(self, job: str, results: Iterator[pa.Table]) -> None:
+        """Take the results of a job as they come and write them in shards; what there is is kept whatever happens."""
+        tables: list[pa.Table] = []
+        written = time.monotonic()
+        try:
+            for table in results:
+                tables.append(table)
+                if time.monotonic() - written >= _SECONDS:
+                    self._write(job, tables)
+                    tables, written = [], time.monotonic()
+        finally:
+            self._write(job, tables)
+
+    def table(self, job: str, schema: pa.Schema, numbers: list[int]) -> pa.Table:
+        """Return all results of a job, of every process, in the order of their numbers.
+
+        Raises:
+            ValueError: If they are not those of `numbers`, each once.
+        """
+        table = pa.concat_tables([schema.empty_table(), *map(_read, self._shards(job))])
+        table = table.take(pc.sort_indices(table["number"]))
+        if table["number"].to_pylist() != numbers:
+            raise ValueError(
+                f"{self.folder} does not hold every result of `{job}` once: another run wrote there. Remove it."
+            )
+        return table
+
+    def remove(self) -> None:
+        """Remove what is no longer needed."""
+        shutil.rmtree(self.folder)
+
+    def _write(self, job: str, tables: list[pa.Table]) -> None:
+        if not tables:
+            return
+        mine = f"{job}-{self.processes.rank}"
+        number = len(list(self.folder.glob(f"{mine}-*.parquet")))
+        path = self.folder / f"{mine}-{number:06}.parquet"
+        partial = path.with_suffix(".partial")
+        pq.write_table(pa.concat_tables(tables), partial)
+        partial.replace(path)
+
+    def _shards(self, job: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{job}-*.parquet"))
+
+
+def read_inputs(path: Path) -> dict[str, str] | None:
+    """Return the inputs that a manifest or a note on evidence names; None where there is no such file."""
+    try:
+        inputs = json.loads(path.read_text(encoding="utf-8")).get("inputs")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return inputs if isinstance(inputs, dict) else None
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=columns)

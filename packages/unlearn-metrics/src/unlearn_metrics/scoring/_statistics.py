@@ -1,0 +1,74 @@
+"""Numbers for each answer token, from the logits at its position."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Entries of float32 log-probabilities that are held at a time: what a CPU's cache holds, and what keeps a GPU busy.
+_CHUNK = {"cpu": 2**20, "cuda": 2**26}
+
+
+class TokenScores(NamedTuple):
+    """What the model says of the tokens of one answer, each [tokens]."""
+
+    tokens: np.ndarray
+    """int32, end token included"""
+    logp: np.ndarray
+    """float32, natural logarithm of the token's probability"""
+    hit: np.ndarray
+    """bool, whether the token was the most probable"""
+    mean: np.ndarray
+    """float32, expectation of log p, the vocabulary weighted by p"""
+    std: np.ndarray
+    """float32, standard deviation of log p, the vocabulary weighted by p"""
+
+
+def token_statistics(
+    states: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor] = lambda states: states, vocabulary: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return log-probability, hit, and mean and standard deviation of log p, in float32.
+
+    No float32 matrix [tokens, vocabulary] exists at any time, but chunks of its rows.
+
+    Args:
+        states: [tokens, width], what `head` turns into logits; the logits themselves, of any floating dtype, without.
+        targets: [tokens], the token at each position.
+        head: From [some tokens, width] to [some tokens, vocabulary].
+        vocabulary: How wide the logits are, where that is not the width of `states`.
+
+    Returns:
+        Four tensors [tokens], see `TokenScores`.
+
+    Example:
+        >>> import torch
+        >>> logp, hit, mean, std = token_statistics(torch.zeros(1, 4), torch.tensor([2]))
+        >>> logp.exp().item(), hit.item(), mean.exp().item(), std.item()
+        (0.25, False, 0.25, 0.0)
+    """
+    rows = max(1, _CHUNK.get(states.device.type, 2**24) // (vocabulary or states.shape[-1]))
+    pairs = zip(torch.split(states, rows), torch.split(targets, rows), strict=True)
+    columns = zip(*(_chunk_statistics(head(chunk).float(), wanted) for chunk, wanted in pairs), strict=True)
+    logp, hit, mean, std = (torch.cat(column) for column in columns)
+    return logp, hit, mean, std
+
+
+def _chunk_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    hit = _hits(logits, targets)
+    logps = logits.log_softmax(-1)
+    logp = logps.gather(-1, targets[:, None]).squeeze(-1)
+    probabilities = logps.exp()
+    # A token of probability 0 adds nothing, but 0 · -inf would be NaN; NaN itself passes through.
+    finite = logps.clamp_(min=-1e4)
+    mean = torch.linalg.vecdot(probabilities, finite)
+    deviations = finite.sub_(mean[:, None]).square_()
+    return logp, hit, mean, torch.linalg.vecdot(probabilities, deviations).sqrt()
+
+
+def _hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Where the target is the argmax, the first of the highest. That is slow to find, so only where it may tie."""
+    hit = logits.gather(-1, targets[:, None]).squeeze(-1) == logits.amax(-1)
+    hit[hit.clone()] = logits[hit].argmax(-1) == targets[hit]
+    return hit
