@@ -191,14 +191,8 @@ class UnlearnTrainer(Trainer):
             totals: answer tokens and sequences that each side has in the whole step.
         """
         sides = {side: self._side(side, inputs, totals) for side in SIDES if side in inputs}
-        forgotten = replace(
-            sides["forget"],
-            idk=sides.get("idk"),
-            alternate=sides.get("alternate"),
-            random=sides.get("random"),
-            shuffled=sides.get("shuffled"),
-        )
-        return forgotten, sides["retain"]
+        others: dict[str, Any] = {kind: sides[kind] for kind in KINDS if kind in sides}
+        return replace(sides["forget"], **others), sides["retain"]
 
     def log(self, logs: dict[str, float], *args: Any, **options: Any) -> None:
         """Log the terms of the last step beside the loss."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.losses import kl_loss, sequence_sums
+from unlearn_core.losses import dpo_loss, kl_loss, sequence_sums
 from unlearn_core.method import LossParts
 
 T = TypeVar("T")
@@ -47,6 +47,13 @@ def scored(forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
     """Log-probability of each answer, under the model and under the reference."""
     ref_logps = supplied(batch.ref_logps, "ref_logps")
     return sequence_sums(forward.token_logps(batch), batch.labels), ref_logps
+
+
+def preference(forward: Forward, forget: Batch, preferred: Batch, *, beta: float) -> Tensor:
+    """DPO of the preferred answers over those to forget, times the batch's share of the step's sequences."""
+    win, ref_win = scored(forward, preferred)
+    lose, ref_lose = scored(forward, forget)
+    return dpo_loss(win, ref_win, lose, ref_lose, beta=beta) * forget.sequence_share
 
 
 def weigh(forget: Tensor, retain: Tensor, *, forget_weight: float, retain_weight: float) -> LossParts:

@@ -6,9 +6,8 @@ from typing import ClassVar
 from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.losses import dpo_loss
 from unlearn_core.method import LossParts, Method, Need
-from unlearn_core.methods._terms import nll, scored, supplied, weigh
+from unlearn_core.methods._terms import nll, preference, supplied, weigh
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,7 @@ class AltPO(Method):
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · DPO(alternates over answers, on forget) + α · NLL(retain)."""
         forget = supplied(forget, "forget")
-        win, ref_win = scored(forward, supplied(forget.alternate, "alternate"))
-        lose, ref_lose = scored(forward, forget)
-        forget_loss = dpo_loss(win, ref_win, lose, ref_lose, beta=self.beta) * forget.sequence_share
+        preferred = supplied(forget.alternate, "alternate")
+        forget_loss = preference(forward, forget, preferred, beta=self.beta)
         retain_loss = nll(forward, supplied(retain, "retain"))
         return weigh(forget_loss, retain_loss, forget_weight=self.forget_weight, retain_weight=self.retain_weight)
