@@ -54,16 +54,9 @@ def write_report(
 
 def page(results: Results, items: Sequence[GalleryItem], title: str) -> str:
     """The page's text."""
-    head = element(
-        "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-        element("title", title),
-        element("style", Html(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
-    )
     details = run_details(results.run)
-    body = element(
-        "body",
+    return document(
+        title,
         element(
             "header",
             element("h1", title),
@@ -77,7 +70,23 @@ def page(results: Results, items: Sequence[GalleryItem], title: str) -> str:
         _together(results),
         _section("How these numbers came about", *details) if details else "",
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def document(title: str, *body: str) -> str:
+    """Returns a page in the style of the report, which needs no other file and fetches nothing.
+
+    Args:
+        title: Of the window.
+        *body: Elements; text that is no `Html` is escaped.
+    """
+    head = element(
+        "head",
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        element("title", title),
+        element("style", Html(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', *body), lang='en')}\n"
 
 
 def _section(heading: str, *children: str) -> Html:

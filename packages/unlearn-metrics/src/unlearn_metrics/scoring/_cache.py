@@ -31,8 +31,16 @@ class PromptCache:
     def rows(self, rows: Sequence[int], *, last: bool = False) -> Any:
         """Return a cache for these rows, any of them more than once; the original is used up if it is the `last`."""
         at = torch.tensor(rows, device=self.model.device)
-        chosen = self.cache if last else copy.deepcopy(self.cache)
+        chosen = self.cache if last else self._copied()
         chosen.batch_select_indices(at)
         if self._shifts is not None:
             self.model.base_model.rope_deltas = self._shifts[at]
         return chosen
+
+    def _copied(self) -> Any:
+        """A cache from which rows can be selected without a change of this one."""
+        if not self.divisible() or not isinstance(self.cache, DynamicCache):
+            return copy.deepcopy(self.cache)
+        copied = copy.copy(self.cache)
+        copied.layers = [copy.copy(layer) for layer in self.cache.layers]  # a selection makes new tensors
+        return copied

@@ -144,6 +144,11 @@ class Encoder:
         inputs = [self._image_inputs(prompt, prompt.image) for prompt in prompts if prompt.image is not None]
         return {name: torch.cat([each[name] for each in inputs]) for name in inputs[0]} if inputs else {}
 
+    def drop_image_inputs(self, prompts: Iterable[Prompt]) -> None:
+        """Free what `image_inputs` has made of the images of prompts; asked for again, it is made again."""
+        for prompt in prompts:
+            self._image_bytes_used -= _size(self._images.pop(prompt.image_key, {}))
+
     def _check_template(self) -> None:
         if self.template is None and not getattr(self.processor, "chat_template", None):
             raise ValueError(

@@ -81,6 +81,7 @@ class ImageFeatures:
         known = {key: self._seen.pop(key) for key in wanted if key in self._seen}
         new = [prompt for key, prompt in wanted.items() if key not in known]
         known |= zip((prompt.image_key for prompt in new), self._computed(new), strict=True)
+        self.encoder.drop_image_inputs(new)  # features take their place
         self._seen |= known  # now those that were used last
         self._bytes += sum(known[prompt.image_key].nbytes() for prompt in new)
         while self._bytes > self.kept_bytes and len(self._seen) > 1:

@@ -22,6 +22,8 @@ from unlearn_metrics.scoring._statistics import TokenScores, token_statistics
 
 # Answers are read together if the shortest has this share of the tokens of the longest, or if they have so few tokens.
 _ALIKE, _WORTH = 0.9, 512
+# So many tokens of cached prompts take little memory.
+_FEW = 2048
 
 
 class Ways(NamedTuple):
@@ -175,7 +177,9 @@ class Forward:
         first, outputs = self._states(1, ways, use_cache=True, **inputs)
         memory = PromptCache(self.model, outputs.past_key_values)
         numbered = [(answer, row) for row, answers in enumerate(batch.answers) for answer in answers]
-        parts = list(_alike(numbered))
+        # Each row continues a copy of its prompt's cache: together they hold half as many tokens as the batch, or few.
+        most = max(1, max(batch.tokens() // 2, _FEW) // len(batch.prompts[0].ids))
+        parts = list(_alike(numbered, most))
         for n, part in enumerate(parts):
             answers, rows = [answer for answer, _ in part], [row for _, row in part]
             states, length = first[rows], len(answers[0].ids)
@@ -220,12 +224,18 @@ class Forward:
         return torch.tensor(ids, dtype=torch.long, device=self.model.device)
 
 
-def _alike(answers: list[tuple[Answer, int]]) -> Iterator[list[tuple[Answer, int]]]:
-    """The answers, longest first, in parts of little padding; a part of few tokens would not be worth a pass."""
+def _alike(answers: list[tuple[Answer, int]], most: int) -> Iterator[list[tuple[Answer, int]]]:
+    """The answers, longest first, in parts of little padding; a part of few tokens would not be worth a pass.
+
+    Args:
+        answers: each with its row in the batch.
+        most: of a part.
+    """
     part: list[tuple[Answer, int]] = []
     for each in sorted(answers, key=lambda each: len(each[0].ids), reverse=True):
         longest = len(part[0][0].ids) if part else 0
-        if longest * len(part) >= _WORTH and len(each[0].ids) < _ALIKE * longest:
+        is_shorter = longest * len(part) >= _WORTH and len(each[0].ids) < _ALIKE * longest
+        if is_shorter or len(part) == most:
             yield part
             part = []
         part.append(each)

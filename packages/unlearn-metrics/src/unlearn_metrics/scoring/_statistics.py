@@ -56,19 +56,19 @@ def token_statistics(
 
 
 def _chunk_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    hit = _hits(logits, targets)
-    logps = logits.log_softmax(-1)
-    logp = logps.gather(-1, targets[:, None]).squeeze(-1)
-    probabilities = logps.exp()
-    # A token of probability 0 adds nothing, but 0 · -inf would be NaN; NaN itself passes through.
-    finite = logps.clamp_(min=-1e4)
-    mean = torch.linalg.vecdot(probabilities, finite)
-    deviations = finite.sub_(mean[:, None]).square_()
-    return logp, hit, mean, torch.linalg.vecdot(probabilities, deviations).sqrt()
-
-
-def _hits(logits: Tensor, targets: Tensor) -> Tensor:
-    """Where the target is the argmax, the first of the highest. That is slow to find, so only where it may tie."""
-    hit = logits.gather(-1, targets[:, None]).squeeze(-1) == logits.amax(-1)
+    # Passes over the whole vocabulary are what takes time: the normalizer is taken off the sums, not off every entry.
+    highest = logits.amax(-1)
+    chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
+    hit = chosen == highest
+    # The first of the highest is slow to find, so only where there may be several.
     hit[hit.clone()] = logits[hit].argmax(-1) == targets[hit]
-    return hit
+    below = logits - highest[:, None]
+    weights = below.exp()
+    total = weights.sum(-1)
+    # A token of probability 0 adds nothing, but 0 · -inf would be NaN; NaN itself passes through.
+    below.clamp_(min=-1e4)
+    mean = torch.linalg.vecdot(weights, below) / total
+    deviations = below.sub_(mean[:, None]).square_()
+    std = (torch.linalg.vecdot(weights, deviations) / total).sqrt()
+    normalizer = total.log()
+    return chosen - highest - normalizer, hit, mean - normalizer, std
