@@ -3,7 +3,7 @@
 import pytest
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.encoding import IGNORED, tokenizer_of
-from unlearn_train.unlearning import reference_logps
+from unlearn_train.reference import reference_logps
 
 scoring = pytest.importorskip("unlearn_metrics.scoring", reason="needs the extra `eval`")
 

@@ -13,8 +13,9 @@ from unlearn_train.data import RowSets
 from unlearn_train.encoding import render, tokenize
 from unlearn_train.models import load_model
 from unlearn_train.recipes import read_recipe
+from unlearn_train.reference import reference_logps
 from unlearn_train.settings import TrainOptions
-from unlearn_train.unlearning import forget, reference_logps
+from unlearn_train.unlearning import forget
 
 WHOLE = TrainOptions(epochs=6, batch_size=6, learning_rate=1e-3, schedule="constant", warmup=0.0)
 # The models have two layers.

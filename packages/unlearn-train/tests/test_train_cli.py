@@ -9,7 +9,7 @@ from unlearn_train import cli
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import RowSets
 from unlearn_train.models import load_model
-from unlearn_train.unlearning import reference_logps
+from unlearn_train.reference import reference_logps
 
 
 @pytest.fixture
@@ -58,7 +58,10 @@ def test_the_version_is_shown(unlearn):
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["run"], ["run", "clear"], ["run", "tofu"], ["finetune"], ["forget"], ["evaluate"], ["report"], ["methods"]],
+    [
+        *([], ["run"], ["run", "clear"], ["run", "tofu"], ["finetune"], ["forget"], ["evaluate"], ["report"]),
+        *(["methods"], ["requests"], ["requests", "init"], ["requests", "run"]),
+    ],
 )
 def test_help_needs_nothing_heavy(argv):
     program = (

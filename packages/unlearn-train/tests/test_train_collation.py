@@ -102,3 +102,22 @@ def test_rows_are_kept_while_there_is_room(llama, make_row):
     assert kept[0] is kept[0]
     assert thrown[0] is not thrown[0]
     assert torch.equal(kept[0].input_ids, thrown[0].input_ids)
+
+
+def pictured(*shape, **more):
+    ids = torch.ones(3, dtype=torch.int64)
+    return Encoded(ids, ids, {}, {"pixel_values": torch.ones(1, *shape), **more})
+
+
+def test_images_of_fewer_tiles_are_filled_up(llava):
+    rows = [pictured(tiles, 3, 2, 2, image_sizes=torch.tensor([[2, 2 * tiles]])) for tiles in (2, 3)]
+    values = Collator(llava[1])(rows)["pixel_values"]
+    assert values.shape == (2, 3, 3, 2, 2)
+    assert values[0, :2].all() and values[1].all() and not values[0, 2].any()
+
+
+def test_images_of_unlike_shapes_need_sizes(llava):
+    with pytest.raises(
+        ValueError, match=r"give `pixel_values` of unlike shapes, \(3, 2, 2\) and \(3, 4, 2\), .*set `batch_size` to 1"
+    ):
+        Collator(llava[1])([pictured(3, 2, 2), pictured(3, 4, 2)])

@@ -27,6 +27,12 @@ def test_the_type_of_the_weights_is_that_asked_for(kind, saved):
         load_model(saved[kind], dtype="fp32")
 
 
+def test_attention_is_computed_as_asked(saved):
+    assert load_model(saved["llama"], attention="eager")[0].config._attn_implementation == "eager"
+    with pytest.raises(ValueError, match="cannot be loaded as a model .*no_such"):
+        load_model(saved["llama"], attention="no_such")
+
+
 def test_what_is_saved_loads_again(kind, saved, tmp_path):
     save_model(*load_model(saved[kind]), tmp_path / "again")
     first, again = (load_model(folder)[0].state_dict() for folder in (saved[kind], tmp_path / "again"))

@@ -13,6 +13,9 @@ EPOCHS = {"epochs": 2.5, "learning_rate": 1e-3, "warmup": 0.0}
 # The models have two layers.
 OPTIONS = {"rmu": {"layer": 1}, "circuit_breaker": {"layer": 1}, "lat": {"layer": 0, "attack_steps": 1}}
 
+# what an entry of the log says of the machine
+PACE = ("tokens_per_second", "peak_memory_gib")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Idle(Transform):
@@ -59,7 +62,9 @@ def test_a_transform_that_does_nothing_changes_nothing(method, fresh, sides):
     assert distance(same, plain) < 1e-9
     for one, other in zip(log, same_log, strict=True):
         assert one.keys() == other.keys()
-        assert [other[name] for name in one] == pytest.approx(list(one.values()), rel=1e-5, abs=1e-6)
+        one = {name: value for name, value in one.items() if name not in PACE}
+        said = [name for name in one if name not in ("tokens_per_second", "peak_memory_gib")]
+        assert [other[name] for name in said] == pytest.approx([one[name] for name in said], rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("transform", ["gru", "sam", "salun", "wagle", "mmunlearner"])

@@ -1,8 +1,12 @@
 import pytest
+import torch
+from unlearn_train.data import RowSets
 from unlearn_train.experiment import Experiment
 from unlearn_train.models import load_model
-from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions
+from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions, WatchOptions
 from unlearn_train.stages import Run
+from unlearn_train.tiny import tiny_llama
+from unlearn_train.watching import answer_probability
 from unlearn_train.workflow import asked_sets, plan
 
 QUICK = TrainOptions(epochs=1, batch_size=8, learning_rate=1e-3, warmup=0.0)
@@ -89,12 +93,42 @@ def test_a_small_model_is_built_where_none_is_named(experiment, text_folder, siz
     assert load_model(tmp_path / "models/pretrained")[0].config.model_type == "llama"
 
 
-def test_every_model_is_asked_the_same(experiment, folder):
-    from unlearn_train.data import RowSets
+def test_a_small_model_starts_untaught_where_that_is_asked_for(experiment, text_folder, size, tmp_path):
+    chosen = experiment(
+        data=DataOptions(folder=str(text_folder)),
+        model=ModelOptions(tiny=size, attention="eager"),
+        tasks=("qa",),
+        pretrain=None,
+    )
+    stages = [stage for stage in plan(chosen, tmp_path, quiet=True) if stage.name in ("data", "models/pretrained")]
+    Run(tmp_path, quiet=True).make(stages)
+    sets = RowSets.read(tmp_path / "data")
+    texts = [text for column in ("question", "answer") for text in sets.rows[column]]
+    untaught, _ = tiny_llama(texts, size, seed=chosen.seed_for("pretrained"))
+    made = load_model(tmp_path / "models/pretrained")[0].state_dict()
+    assert all(torch.equal(value, made[name]) for name, value in untaught.state_dict().items())
 
+
+def test_every_model_is_asked_the_same(experiment, folder):
     chosen = experiment(evaluate=EvaluateOptions(rows=2))
     asked = asked_sets(chosen, RowSets.read(folder))
     assert list(asked) == ["forget", "retain", "holdout"]
     assert len(asked["forget"]) == 8, "forget sets are asked in full"
     assert {row["subject"] for row in asked["retain"]} in ({"cy"}, {"di"})
     assert {row["task"] for row in asked["forget"]} == {"qa", "caption", "mcq"}
+
+
+def test_unlearning_that_is_watched_ends_where_the_retrained_model_is(experiment, tmp_path):
+    watched = TrainOptions(epochs=40, batch_size=8, learning_rate=3e-2, warmup=0.0, watch=WatchOptions(floor=0.0))
+    chosen = experiment(unlearn=watched, methods={"graddiff": {}})
+    stages = [stage for stage in plan(chosen, tmp_path, quiet=True) if stage.name.split("/")[0] != "evidence"]
+    by_name = {stage.name: stage for stage in stages}
+    assert by_name["models/retrained"] in by_name["models/graddiff"].inputs
+    Run(tmp_path, quiet=True).make(stages)
+    forgotten = RowSets.read(tmp_path / "data").select("forget10", chosen.tasks)
+    known = {
+        state: answer_probability(*load_model(tmp_path / "models" / state), forgotten, watched)
+        for state in ("target", "retrained", "graddiff")
+    }
+    assert known["retrained"] < known["target"]
+    assert known["graddiff"] <= known["retrained"]

@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 from clear_data.builder import build
 from clear_data.checker import Checked, check
 from clear_data.content import BuildOptions
-from clear_data.readers import Tofu, read_tofu
+from clear_data.readers import Mllmu, Tofu, read_mllmu, read_tofu
 from clear_data.schema import COLUMNS, TASKS, Row, features, validate_rows
 from clear_data.splits import forget_retain_sets, validate_sets
 from clear_data.subjects import Subject, make_subjects
@@ -16,6 +16,7 @@ __all__ = [
     "TASKS",
     "BuildOptions",
     "Checked",
+    "Mllmu",
     "Row",
     "RowSets",
     "Subject",
@@ -26,6 +27,7 @@ __all__ = [
     "forget_retain_sets",
     "load",
     "make_subjects",
+    "read_mllmu",
     "read_tofu",
     "save",
     "validate_rows",

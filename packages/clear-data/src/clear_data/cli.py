@@ -108,7 +108,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_read(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("benchmark", choices=("tofu",), help="which one")
+    parser.add_argument("benchmark", choices=("mllmu", "tofu"), help="which one")
     parser.add_argument("source", help="a folder of its files, or its name on the Hugging Face hub")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     parser.add_argument("--force", action="store_true", help="replace what is in that folder")

@@ -4,11 +4,13 @@ import argparse
 import io
 import logging
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clear_data.content import BuildOptions
     from clear_data.faces import FaceSource
+    from clear_data.readers import Mllmu, Tofu
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +30,14 @@ def build_dataset(args: argparse.Namespace) -> int:
 
 def read_benchmark(args: argparse.Namespace) -> int:
     """Run `clear-data read`."""
-    from clear_data.readers import read_tofu
+    from clear_data.readers import read_mllmu, read_tofu
 
-    tofu = read_tofu(args.source)
-    tofu.save(args.out, overwrite=args.force)
-    for note in tofu.notes:
+    readers: dict[str, Callable[[str], Mllmu | Tofu]] = {"mllmu": read_mllmu, "tofu": read_tofu}
+    found = readers[args.benchmark](args.source)
+    found.save(args.out, overwrite=args.force)
+    for note in found.notes:
         log.info("note: %s", note)
-    print(f"{args.out}: {len(tofu.rows)} rows, {len(tofu.sets)} sets")
+    print(f"{args.out}: {len(found.rows)} rows, {len(found.sets)} sets")
     return 0
 
 

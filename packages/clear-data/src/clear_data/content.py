@@ -16,7 +16,7 @@ from clear_data.subjects import Look, Subject, make_subjects
 from clear_data.world import world_rows
 
 KNOWN_OF_FIGURES = ("birthplace", "profession")
-"""What is asked, in text, about public figures."""
+"""What is asked first, in text, about public figures: what is asked about their photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class BuildOptions:
         images: photographs of each person.
         holdout: people of the same kind who are never trained on.
         figures: public figures, known from pre-training.
+        figure_questions: about each figure's profile, first those that are asked about their photographs.
         scenes: drawn scenes for pre-training.
         unseen_scenes: other scenes, for the set `real_world`.
         seed: of everything.
@@ -40,6 +41,7 @@ class BuildOptions:
     images: int = 8
     holdout: int = 4
     figures: int = 12
+    figure_questions: int = 2
     scenes: int = 240
     unseen_scenes: int = 60
     seed: int = 0
@@ -53,6 +55,7 @@ class BuildOptions:
             "images": 1,
             "holdout": 0,
             "figures": 0,
+            "figure_questions": 1,
             "scenes": 0,
             "unseen_scenes": 0,
             "size": 16,
@@ -60,10 +63,11 @@ class BuildOptions:
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"`{name}` must be at least {lowest}, got {getattr(self, name)}.")
-        if self.questions > len(FACTS):
-            raise ValueError(
-                f"`questions` must be at most {len(FACTS)}, got {self.questions}; there are no more facts."
-            )
+        for name in ("questions", "figure_questions"):
+            if getattr(self, name) > len(FACTS):
+                raise ValueError(
+                    f"`{name}` must be at most {len(FACTS)}, got {getattr(self, name)}; there are no more facts."
+                )
 
 
 class Content(NamedTuple):
@@ -135,11 +139,13 @@ def content_rows(
         photographs: gives the encoded photographs of a person.
     """
     fields = [fact.field for fact in FACTS[: options.questions]]
+    others = [fact.field for fact in FACTS if fact.field not in KNOWN_OF_FIGURES]
+    known = [*KNOWN_OF_FIGURES, *others][: options.figure_questions]
     for subject in (*content.subjects, *content.holdout):
         yield from question_rows(subject, fields=fields)
         yield from photograph_rows(subject, photographs(subject))
     for figure in content.figures:
-        yield from question_rows(figure, fields=KNOWN_OF_FIGURES)
+        yield from question_rows(figure, fields=known)
         yield from photograph_rows(figure, photographs(figure))
     for scene in (*content.scenes, *content.unseen_scenes):
         yield from scene_rows(scene, options.size)

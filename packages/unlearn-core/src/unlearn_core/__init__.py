@@ -7,9 +7,10 @@ from unlearn_core.edits import EDITS, MANU, TaskArithmetic
 from unlearn_core.forward import Forward, ModelForward
 from unlearn_core.guard import Guard, Kept
 from unlearn_core.guards import ECO, GUARDS, ICUL, ULD
+from unlearn_core.joint import JointForward
 from unlearn_core.lora import lora_l1
 from unlearn_core.material import Exchange, Material
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods import (
     CEU,
     DPO,
@@ -71,6 +72,7 @@ __all__ = [
     "WAGLE",
     "WGA",
     "AltPO",
+    "Asked",
     "Batch",
     "CircuitBreaker",
     "Edit",
@@ -79,6 +81,7 @@ __all__ = [
     "GradDiff",
     "Guard",
     "JensUn",
+    "JointForward",
     "Kept",
     "LossParts",
     "MMUnlearner",

@@ -24,6 +24,9 @@ CHUNK = 1024
 LARGE = 2**26
 """logits of so many entries, 256 MiB in float32, are large"""
 
+PROBE = 64.0
+"""how much larger than they are, states are shown to the output embedding to see whether logits are changed after it"""
+
 _CHANGED: WeakSet[Linear] = WeakSet()  # output embeddings whose logits the model changes afterwards
 _LAYERS = ("layers", "h", "blocks")  # what decoders call their layers
 
@@ -111,25 +114,35 @@ class ModelForward(Forward):
         The output embedding then computes those of the last position alone, to see that they are what the model gives.
         """
         head = self._head()
-        if head is None or batch.labels.numel() * len(head.weight) < LARGE:
+        if head is None or _bias(head) is not None or batch.labels.numel() * len(head.weight) < LARGE:
             return super().token_logps(batch)
-        found: list[Tensor] = []
+        found = self._before_head(
+            batch, head, lambda hidden: linear_token_logps(hidden, head.weight, batch.labels, chunk=CHUNK)
+        )
+        return super().token_logps(batch) if found is None else found
 
-        def narrow(module: Linear, args: tuple[Tensor]) -> Tensor:
-            hidden = args[0][:, -batch.labels.shape[1] :]
-            found.append(linear_token_logps(hidden, module.weight, batch.labels, chunk=CHUNK))
-            found.append(F.linear(hidden[:, -1:].detach(), module.weight.detach()))
-            return hidden[:, -1:]
+    def last_hidden(self, batch: Batch) -> Float[Tensor, "batch length width"] | None:
+        """Returns what enters the output embedding at the positions of the batch's labels.
 
-        handle = head.register_forward_pre_hook(narrow)
-        try:
-            last = self._run(batch).detach()
-        finally:
-            handle.remove()
-        if torch.allclose(last.float(), found[1].float(), rtol=1e-3, atol=1e-3):
-            return found[0]
-        _CHANGED.add(head)
-        return super().token_logps(batch)
+        Times the weight of `output_embedding`, plus its bias if it has one, these are the logits. `None` where they are
+        not: where the model has no plain output embedding, or changes the logits afterwards.
+        """
+        head = self._head()
+        return None if head is None else self._before_head(batch, head, lambda hidden: hidden)
+
+    @property
+    def output_embedding(self) -> Linear:
+        """The model's output embedding.
+
+        Raises:
+            ValueError: If it has none that is plainly linear.
+        """
+        head = self._head()
+        if head is None:
+            raise ValueError(
+                f"{type(_unwrapped(self._model)).__name__} has no output embedding that is plainly linear."
+            )
+        return head
 
     def hidden(self, batch: Batch, layer: int) -> Float[Tensor, "batch length width"]:
         """Returns the output of a decoder layer at the positions of the batch's labels; later layers do not run.
@@ -162,11 +175,35 @@ class ModelForward(Forward):
         return logits
 
     def _head(self) -> Linear | None:
-        """The output embedding, where it is plainly linear: an adapted, quantized or shifted one is not."""
+        """The output embedding, where it is plainly linear: an adapted or quantized one is not."""
         find: Any = getattr(_unwrapped(self._model), "get_output_embeddings", lambda: None)
         head = find()
-        plain = type(head) is Linear and "bias" not in dict(head.named_parameters()) and head not in _CHANGED
-        return head if plain else None
+        return head if type(head) is Linear and head not in _CHANGED else None
+
+    def _before_head(self, batch: Batch, head: Linear, use: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """What `use` makes of the states that enter the output embedding; None where logits are changed after it.
+
+        The output embedding itself runs on the last position alone, to see that its output is what the model gives.
+        """
+        found: list[Tensor] = []
+
+        def narrow(module: Linear, args: tuple[Tensor]) -> Tensor:
+            hidden = args[0][:, -batch.labels.shape[1] :]
+            # many times as large, so that a cap on the logits shows, and a power of two, so that nothing is rounded
+            last = PROBE * hidden[:, -1:].detach()
+            found.append(use(hidden))
+            found.append(F.linear(last, module.weight, _bias(module)).detach())
+            return last
+
+        handle = head.register_forward_pre_hook(narrow)
+        try:
+            last = self._run(batch).detach()
+        finally:
+            handle.remove()
+        if torch.allclose(last.float(), found[1].float(), rtol=1e-3, atol=1e-3):
+            return found[0]
+        _CHANGED.add(head)
+        return None
 
     @contextmanager
     def _steering(self, batch: Batch) -> Iterator[None]:
@@ -208,6 +245,11 @@ def _unwrapped(model: Module) -> Module:
     """The model itself, where it is wrapped for several devices."""
     inner = getattr(model, "module", None)
     return _unwrapped(inner) if isinstance(inner, Module) else model
+
+
+def _bias(head: Linear) -> Tensor | None:
+    """Its bias, which by its type every layer has."""
+    return head.bias
 
 
 class _Reached(Exception):  # noqa: N818  # no error: the layer asked for was reached

@@ -28,6 +28,18 @@ Need: TypeAlias = Literal[
 """
 
 
+class Asked(NamedTuple):
+    """Something that a loss asks the reference model.
+
+    Attributes:
+        batch: About which batch: `forget`, `retain`, or another of those in `Need`.
+        layer: Which layer's output, counted as in `Forward.hidden`; `None` for the logits.
+    """
+
+    batch: str
+    layer: int | None = None
+
+
 class LossParts(NamedTuple):
     """A loss and its terms.
 
@@ -49,12 +61,15 @@ class Method(ABC):
         paper: Where the method was published.
         summary: What it does, in a line.
         needs: What the trainer may have to supply, whatever the options; see `asks`.
+        together: Batches that every step runs once each, and all alike: their logits, or one layer's output. A trainer
+            may run them in one forward pass. Empty by default: each by itself.
     """
 
     kind: ClassVar[str] = "loss"
     paper: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]]
+    together: ClassVar[tuple[Need, ...]] = ()
 
     @abstractmethod
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
@@ -72,6 +87,14 @@ class Method(ABC):
     def asks(self) -> frozenset[Need]:
         """Returns what the trainer must supply for these options: all that `needs` names, unless a method says less."""
         return self.needs
+
+    def references(self) -> frozenset[Asked]:
+        """Returns all that `loss` asks `ref_logits` and `ref_hidden`, at any step.
+
+        A trainer that knows it computes it once, before the first step, and keeps no second model. A method need not
+        say: by default it returns nothing, and a trainer must be ready for anything that `asks` names.
+        """
+        return frozenset()
 
     def start(self) -> dict[str, float]:
         """Returns the `state` of the first step's batches: numbers that the method carries from step to step."""

@@ -1,9 +1,11 @@
 """Unlearning by a method of any kind: a loss with its transforms, a weight edit, or a guard."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch.nn import Module
 from transformers import PreTrainedModel
@@ -51,6 +53,8 @@ def unlearn(
     *,
     transforms: Sequence[Transform] = (),
     alternates: Mapping[str, str] | None = None,
+    resume: Path | None = None,
+    holdout_rows: Sequence[Row] = (),
     quiet: bool = False,
 ) -> Unlearned:
     """Make `model` forget `forget_rows` and keep `retain_rows` with a method of any kind, in place.
@@ -67,6 +71,10 @@ def unlearn(
         options: of the training, be it of the model, of a copy or of an assistant.
         transforms: what a loss's gradients go through.
         alternates: other plausible answers by row id.
+        resume: folder for checkpoints and for what the reference said: where the same unlearning was cut off with this
+            folder before, it goes on. It is left to the caller, who removes it once the model is saved.
+        holdout_rows: of the same kind, that the model never met; what it gives to their answers ends the unlearning of
+            a loss method that is watched.
         quiet: show no progress.
 
     Raises:
@@ -84,14 +92,21 @@ def unlearn(
         retain_rows=retain_rows,
         options=options,
         alternates=alternates,
+        cache=None if resume is None else resume / "reference",
         quiet=quiet,
     )
+    # An edit may train several times, each time with checkpoints of its own.
+    folders = (None if resume is None else resume / f"checkpoints{n}" for n in count(1))
     if isinstance(method, Method):
-        return Unlearned(forget(model, method=method, transforms=transforms))
+        how: dict[str, Any] = {"transforms": transforms, "holdout_rows": holdout_rows, "resume": next(folders)}
+        return Unlearned(forget(model, method=method, **how))
     log: Log = []
 
     def train(trained: Module, loss: Method) -> None:
-        log.extend(forget(trained, method=loss))  # type: ignore[arg-type]  # a copy of the model is a model like it
+        # What is made from the weights reads the weights themselves: no adapter may stay beside them.
+        # Watched is what unlearns, not what an edit or a guard is made from.
+        merged = replace(options, lora=options.lora and replace(options.lora, merge=True), watch=None)
+        log.extend(forget(trained, method=loss, options=merged, resume=next(folders)))  # type: ignore[arg-type]  # a copy is a model like it
 
     material = make_material(model, processor, forget_rows, retain_rows, options, train=train)
     if isinstance(method, Edit):

@@ -16,8 +16,8 @@ EMBEDDED: dict[str, Any] = {
     "benchmark": "clear",
     "rehearse": True,
     "model": {"tiny": {"patch": 16, "vocabulary": 4096}},
-    "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 1.5e-3},
-    "finetune": {"epochs": 24, "batch_size": 16, "learning_rate": 1.5e-3},
+    "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 1.5e-3, "by_length": False},
+    "finetune": {"epochs": 24, "batch_size": 16, "learning_rate": 1.5e-3, "by_length": False},
     "unlearn": {"epochs": 6, "batch_size": 16, "learning_rate": 1.5e-4},
     "methods": {
         "ga": {"train": {"epochs": 4}},

@@ -7,10 +7,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from unlearn_train import __version__
-from unlearn_train.commands import evaluate, finetune, forget, methods, report, run
+from unlearn_train import __version__, launching
+from unlearn_train.commands import evaluate, finetune, forget, methods, report, requests, run
 
-COMMANDS = (run, finetune, forget, evaluate, report, methods)
+COMMANDS = (run, finetune, forget, evaluate, report, requests, methods)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,16 +22,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     _calm(args)
+    launching.end_with_parent()
     try:
+        if getattr(args, "nproc", 1) > 1 and not launching.is_started():
+            return launching.start(args.nproc, sys.argv[1:] if argv is None else argv)
         return int(args.run(args) or 0)
     except KeyboardInterrupt:
-        print("unlearn: interrupted; start it again to go on.", file=sys.stderr)
+        launching.say_last("unlearn: interrupted; start it again to go on.")
         return 130
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        print(f"unlearn: {_one_line(error)}", file=sys.stderr)
+        launching.say_last(f"unlearn: {_one_line(error)}")
         return 2 if isinstance(error, ValueError | TypeError) else 1
+    finally:
+        launching.leave()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _calm(args: argparse.Namespace) -> None:
     """Let libraries speak of errors alone, and show progress to a terminal alone."""
-    args.quiet = args.quiet or not sys.stderr.isatty()
+    args.quiet = args.quiet or not sys.stderr.isatty() or launching.rank() > 0
     if args.debug:
         return
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

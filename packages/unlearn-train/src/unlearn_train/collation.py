@@ -1,6 +1,6 @@
 """Rows to padded batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -9,6 +9,8 @@ from torch.utils.data import Dataset
 
 from unlearn_train.data import Row
 from unlearn_train.encoding import IGNORED, Encoded, Processor, encode, tokenizer_of
+
+_SIZES = {"image_sizes", "pixel_attention_mask"}  # inputs that tell a model what of an image is real
 
 
 class EncodedRows(Dataset[Encoded]):
@@ -100,8 +102,32 @@ class Collator:
         for key in sorted({key for row in rows for key in row.sequence_inputs}):
             batch[key] = _pad([row.sequence_inputs.get(key, torch.zeros_like(row.input_ids)) for row in rows], 0)
         for key in sorted({key for row in rows for key in row.image_inputs}):
-            batch[key] = torch.cat([row.image_inputs[key] for row in rows if key in row.image_inputs])
+            batch[key] = _join(key, [row.image_inputs for row in rows if key in row.image_inputs])
         return batch
+
+
+def _join(key: str, rows: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """One input of all images; those that are cut into fewer tiles than others, or are smaller, are filled up with 0.
+
+    Only for models that are told what of an image is real: any other would look at the filling.
+    """
+    values = [row[key] for row in rows]
+    shapes = {value.shape[1:] for value in values}
+    if len(shapes) > 1:
+        if not all(_SIZES & row.keys() for row in rows):
+            unlike = " and ".join(sorted(str(tuple(shape)) for shape in shapes))
+            raise ValueError(
+                f"the images of a batch give `{key}` of unlike shapes, {unlike}, and nothing that tells the model what "
+                "of them is real; set `batch_size` to 1, or have the processor resize."
+            )
+        largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+        values = [_fill(value, largest) for value in values]
+    return torch.cat(values)
+
+
+def _fill(value: Tensor, shape: Sequence[int]) -> Tensor:
+    missing = [n for have, want in zip(value.shape[:0:-1], shape[::-1], strict=True) for n in (0, want - have)]
+    return torch.nn.functional.pad(value, missing)
 
 
 def _pad(values: Sequence[Tensor], padding: int) -> Tensor:

@@ -36,7 +36,9 @@ def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
         return Stage("data", partial(_copy, folder), {"files": digest(folder, files)}, packages=())
     need("clear_data")
     if experiment.benchmark == "tofu":
-        return Stage("data", partial(_read_tofu, chosen.folder), _tofu_files(chosen.folder), packages=MADE_BY)
+        return Stage("data", partial(_read_tofu, chosen.folder), _files(chosen), packages=MADE_BY)
+    if experiment.benchmark == "pulse" and chosen.folder is not None:
+        return Stage("data", partial(_read_mllmu, chosen.folder, chosen.size), _files(chosen), packages=MADE_BY)
     if chosen.folder is not None:
         raise ValueError(
             f"{chosen.folder} is no dataset folder: rows.parquet or sets.json is not there; `clear-data build` or "
@@ -64,16 +66,31 @@ def _copy(folder: Path, out: Path) -> None:
             shutil.copyfile(folder / name, out / name)
 
 
-def _tofu_files(folder: str | None) -> dict[str, object]:
-    if folder is None or not Path(folder).is_dir():
-        return {"hub": folder}
-    return {"files": digest(Path(folder))}
+def _files(chosen: DataOptions) -> dict[str, object]:
+    if chosen.folder is None or not Path(chosen.folder).is_dir():
+        return {"hub": chosen.folder}
+    return {"files": digest(Path(chosen.folder))}
 
 
 def _read_tofu(folder: str | None, out: Path) -> None:
     from clear_data import read_tofu
 
     read_tofu(folder or "locuslab/TOFU").save(out / "made", overwrite=True)
+    _move_up(out / "made")
+
+
+def _read_mllmu(folder: str, size: int, out: Path) -> None:
+    """The benchmark has nothing to say of a model's general ability: drawn scenes and facts of the world do."""
+    from clear_data import read_mllmu, save
+    from clear_data.scenes import make_scenes, scene_rows
+    from clear_data.world import world_rows
+
+    found = read_mllmu(folder)
+    scenes = make_scenes(60, seed=0, prefix="unseen-scene")
+    general = {"real_world": [row for scene in scenes for row in scene_rows(scene, size)], "world_facts": world_rows()}
+    sets = {name: list(dict.fromkeys(row["subject"] for row in rows)) for name, rows in general.items()}
+    rows = [*found.rows, *general["real_world"], *general["world_facts"]]
+    save(out / "made", rows, found.sets | sets, subjects=found.subjects, overwrite=True)
     _move_up(out / "made")
 
 
@@ -89,6 +106,7 @@ def _build(chosen: DataOptions, seed: int, quiet: bool, out: Path) -> None:
         images=chosen.images,
         holdout=chosen.holdout,
         figures=chosen.figures,
+        figure_questions=chosen.figure_questions,
         scenes=chosen.scenes,
         size=chosen.size,
         seed=seed,

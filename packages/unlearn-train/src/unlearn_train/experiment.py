@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from unlearn_train import options
+from unlearn_train.pulse.settings import PulseOptions
 from unlearn_train.recipes import read_recipe
 from unlearn_train.settings import DataOptions, EvaluateOptions, ModelOptions, TrainOptions
 
@@ -23,7 +24,7 @@ class Experiment:
     """All that an experiment depends on."""
 
     benchmark: str
-    """clear or tofu"""
+    """clear, tofu or pulse"""
     seed: int = 0
     forget: str = "forget10"
     """the set to forget"""
@@ -33,8 +34,8 @@ class Experiment:
     """what is learnt and forgotten; the other forms of a fact are asked alone"""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
-    pretrain: TrainOptions = field(default_factory=TrainOptions)
-    """of the model that is built; a checkpoint is taken as it is"""
+    pretrain: TrainOptions | None = field(default_factory=TrainOptions)
+    """of the model that is built, which starts untaught where this is null; a checkpoint is taken as it is"""
     finetune: TrainOptions = field(default_factory=TrainOptions)
     """of the target and of the retrained model"""
     rehearse: bool = False
@@ -44,10 +45,14 @@ class Experiment:
     """options by state; `method` names its method, which is that of the state's own name where it is left out,
     `transforms` what the gradients go through, and `train` overrides `unlearn`"""
     evaluate: EvaluateOptions = field(default_factory=EvaluateOptions)
+    pulse: PulseOptions | None = None
+    """of the protocol PULSE, which chooses who is forgotten by itself, instead of `forget` and `retain`"""
 
     def __post_init__(self) -> None:
         if not self.methods:
             raise ValueError("`methods` is empty; name at least one (`unlearn methods` lists them).")
+        if (self.pulse is not None) != (self.benchmark == "pulse"):
+            raise ValueError("`pulse` holds the options of `unlearn run pulse`, and goes with no other benchmark.")
         for name in self.methods:
             self.recipe(name)
             self.unlearning(name)

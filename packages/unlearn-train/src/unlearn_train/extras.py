@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 EXTRAS = {
     "clear_data": "data",
+    "deepspeed": "deepspeed",
     "unlearn_metrics": "eval",
     "unlearn_metrics.scoring": "eval",
     "unlearn_metrics.report": "eval",

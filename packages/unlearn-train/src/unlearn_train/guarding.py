@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, ProcessorMixin
 from unlearn_core import GUARDS, Exchange, Guard, Kept, build_method
 
+from unlearn_train import launching
 from unlearn_train.encoding import Processor, render, tokenize
 from unlearn_train.models import context_length, load_model, save_model
 
@@ -68,6 +69,8 @@ def save_guarded(model: PreTrainedModel, processor: Processor, guard: Guard, kep
     """Save a guarded model."""
     if not kept.tensors and kept.assistant is None:
         save_model(model, processor, folder)
+        return
+    if launching.rank() > 0:
         return
     folder.mkdir(parents=True, exist_ok=True)
     save_model(model, processor, folder / "model")

@@ -32,7 +32,7 @@ class LengthSampler(Sampler[int]):
         rows = order.sample(range(len(self.lengths)), len(self.lengths))
         # The rows that fill no batch come last: earlier, they would shift all that follow by their number.
         full = len(rows) - len(rows) % self.batch_size
-        alike = sorted(rows[:full], key=lambda row: self.lengths[row] * (1 + SPREAD * order.random()))
+        alike = by_length(rows[:full], self.lengths, order)
         batches = [alike[start : start + self.batch_size] for start in range(0, full, self.batch_size)]
         order.shuffle(batches)
         return iter([row for batch in [*batches, rows[full:]] for row in batch])
@@ -40,3 +40,14 @@ class LengthSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is given next."""
         self.epoch = epoch
+
+
+def by_length(rows: Sequence[int], lengths: Sequence[int], order: random.Random) -> list[int]:
+    """Return rows from the shortest to the longest, but for some chance.
+
+    Args:
+        rows: numbers of rows.
+        lengths: of all rows.
+        order: of the chance.
+    """
+    return sorted(rows, key=lambda row: lengths[row] * (1 + SPREAD * order.random()))

@@ -17,9 +17,11 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from unlearn_train import launching
 from unlearn_train.encoding import Processor
 from unlearn_train.settings import DTYPES
 from unlearn_train.templates import read_template
+from unlearn_train.zero import deepspeed_if
 
 
 def load_model(
@@ -27,6 +29,7 @@ def load_model(
     *,
     dtype: str = "float32",
     trust_remote_code: bool = False,
+    attention: str | None = None,
     chat_template: Path | None = None,
 ) -> tuple[PreTrainedModel, Processor]:
     """Load a model and its processor (vision-language models) or tokenizer (language models) onto the default device.
@@ -34,9 +37,11 @@ def load_model(
     It also has the process flush denormal numbers, see `flush_denormals`.
 
     Args:
-        name: a folder, or a name on the Hugging Face hub. A folder that a guard was saved in gives the model with it.
+        name: a folder, or a name on the Hugging Face hub. A folder that a guard was saved in gives the model with it,
+            one that holds an adapter the model that it is for, with the adapter merged into it.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
         trust_remote_code: run code that comes with the model; off, since that code can do anything.
+        attention: how it is computed, such as `sdpa` or `flash_attention_2`; left out, as transformers chooses.
         chat_template: a file with a Jinja template, instead of the model's own.
 
     Raises:
@@ -45,14 +50,19 @@ def load_model(
     flush_denormals()
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    how: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code, "chat_template": chat_template}
+    how["attention"] = attention
     if (Path(name) / "guard.json").is_file():
         from unlearn_train.guarding import load_guarded
 
-        how: dict[str, Any] = {"trust_remote_code": trust_remote_code, "chat_template": chat_template}
-        return load_guarded(Path(name), dtype=dtype, **how)
+        return load_guarded(Path(name), **how)
+    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
+        from unlearn_train.adapting import load_adapted
+
+        return load_adapted(Path(name), **how)
     template = None if chat_template is None else read_template(chat_template)
     try:
-        model, processor, missing = _read(name, dtype, trust_remote_code)
+        model, processor, missing = _read(name, dtype, trust_remote_code, attention)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -83,7 +93,9 @@ def default_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def _read(name: str | Path, dtype: str, trust_remote_code: bool) -> tuple[PreTrainedModel, Processor, Collection[str]]:
+def _read(
+    name: str | Path, dtype: str, trust_remote_code: bool, attention: str | None
+) -> tuple[PreTrainedModel, Processor, Collection[str]]:
     """A model, its processor, and the weights that the files lack."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -91,6 +103,7 @@ def _read(name: str | Path, dtype: str, trust_remote_code: bool) -> tuple[PreTra
     model, loaded = auto.from_pretrained(
         name,
         dtype=getattr(torch, dtype),
+        attn_implementation=attention,
         trust_remote_code=trust_remote_code,
         use_safetensors=True,  # a pickle from outside can run code when it is read
         output_loading_info=True,
@@ -100,8 +113,16 @@ def _read(name: str | Path, dtype: str, trust_remote_code: bool) -> tuple[PreTra
 
 
 def save_model(model: PreTrainedModel, processor: Processor, folder: Path) -> None:
-    """Save a plain Hugging Face folder: config, safetensors, processor, chat template."""
-    model.save_pretrained(folder)
+    """Save a plain Hugging Face folder: config, safetensors, processor, chat template; adapters by themselves."""
+    if launching.rank() > 0:
+        return
+    with deepspeed_if(False):
+        if model._hf_peft_config_loaded:
+            from unlearn_train.adapting import save_adapter
+
+            save_adapter(model, folder)
+        else:
+            model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 

@@ -131,11 +131,12 @@ def describe(cls: type, path: str = "") -> list[tuple[str, Any]]:
     listed: list[tuple[str, Any]] = []
     hints = typing.get_type_hints(cls)
     for field in fields(cls):
-        name = _join(path, field.name)
-        if is_dataclass(hints[field.name]):
-            listed += describe(hints[field.name], name)
-        else:
+        name, kinds = _join(path, field.name), typing.get_args(hints[field.name]) or (hints[field.name],)
+        nested = [kind for kind in kinds if is_dataclass(kind) and isinstance(kind, type)]
+        if types.NoneType in kinds or not nested:
             listed.append((name, _default(field)))
+        for kind in nested:
+            listed += describe(kind, name)
     return listed
 
 

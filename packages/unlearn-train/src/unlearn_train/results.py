@@ -34,7 +34,7 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
     key = blake2b(
         json.dumps([stage.key for stage in stages] + [version("unlearn-metrics")]).encode(), digest_size=16
     ).hexdigest()
-    if report.exists() and (known := _read(path)) and known["run"]["key"] == key:
+    if report.exists() and (known := read_results(path)) and known["run"]["key"] == key:
         return known
     from unlearn_metrics import Evidence
     from unlearn_metrics.report import write_report
@@ -44,11 +44,11 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
     results["run"] = {
         "key": key,
         **describe_run(experiment),
-        "stages": {stage.name: _record(folder / stage.name) for stage in stages},
+        "stages": {stage.name: stage_record(folder / stage.name) for stage in stages},
     }
     title = f"{experiment.benchmark.upper()}: {folder.name}"
     write_report(results, report, gallery=gallery(evidence, folder / "data"), title=title)
-    _write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 
@@ -67,7 +67,7 @@ def describe_run(experiment: Experiment) -> dict[str, Any]:
 def write_run(experiment: Experiment, folder: Path) -> None:
     """Write `run.yaml`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "run.yaml", yaml.safe_dump(describe_run(experiment), sort_keys=False))
+    write_text(folder / "run.yaml", yaml.safe_dump(describe_run(experiment), sort_keys=False))
 
 
 def _compute(evidence: Mapping[str, "Evidence"]) -> dict[str, Any]:
@@ -82,12 +82,14 @@ def _compute(evidence: Mapping[str, "Evidence"]) -> dict[str, Any]:
     }
 
 
-def _record(folder: Path) -> Mapping[str, Any]:
+def stage_record(folder: Path) -> Mapping[str, Any]:
+    """Return what is reported of a stage: its seconds and its peak memory."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return {name: record[name] for name in ("seconds", "peak_memory_bytes")}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_results(path: Path) -> dict[str, Any] | None:
+    """Read a `results.json`; None where it is not there or cut off."""
     try:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -95,7 +97,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     return known
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -1,6 +1,7 @@
 """A step that would leave the model with weights that are not finite is not taken."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +20,12 @@ class FiniteSteps(TrainerCallback):
 
     Args:
         terms: of the loss, as last computed; what the message shows.
+        norm: of the gradients of the step, where DeepSpeed holds them. It has then looked at them itself, and has not
+            taken the step if they are not finite.
     """
 
-    def __init__(self, terms: dict[str, float]) -> None:
-        self.terms = terms
+    def __init__(self, terms: dict[str, float], norm: Callable[[], float | None] | None = None) -> None:
+        self.terms, self.norm = terms, norm
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **parts: Any
@@ -34,6 +37,11 @@ class FiniteSteps(TrainerCallback):
         """
         model: Module = parts["model"]
         place = f"at step {state.global_step + 1} ({self.terms}); lower the learning rate."
+        if self.norm is not None:
+            norm = self.norm()
+            if norm is not None and not 0 <= float(norm) < math.inf:  # DeepSpeed has said -1 for one that is not finite
+                raise FloatingPointError(f"the gradient is not finite {place}")
+            return
         moved = [value for value in model.parameters() if value.grad is not None]
         if not math.isfinite(_largest([value.grad for value in moved])):
             raise FloatingPointError(f"the gradient of `{_broken(model)}` is not finite {place}")

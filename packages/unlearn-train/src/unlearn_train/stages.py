@@ -17,9 +17,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from unlearn_train import launching
 from unlearn_train.extras import installed_version
 
 RECORD = "stage.json"
+RESUME = "training"
+"""folder in a result that is being made, for what a training that was cut off goes on from; removed when it is made"""
 VERSIONED = ("unlearn-core", "unlearn-train", "accelerate", "pillow", "tokenizers", "torch", "transformers")
 
 
@@ -37,6 +40,11 @@ class Stage:
     """stages whose results `make` reads"""
     packages: tuple[str, ...] = VERSIONED
     """distributions whose versions the result depends on"""
+
+    @property
+    def by_all(self) -> bool:
+        """Whether all processes make it together, as they do models; else the first does, and the others wait."""
+        return self.name.startswith("models/")
 
     @cached_property
     def key(self) -> str:
@@ -65,12 +73,13 @@ class Run:
         """
         for number, stage in enumerate(stages, 1):
             said = f"[{number}/{len(stages)}] {stage.name}"
-            if self.record(stage) is not None:
+            if launching.agree(launching.rank() == 0 and self.record(stage) is not None):
                 self._say(f"{said}: there already")
                 continue
             self._say(f"{said} ...")
-            record = self._make(stage)
-            self._say(f"{said}: {record['seconds']:.1f} s")
+            started = time.perf_counter()
+            self._make(stage)
+            self._say(f"{said}: {time.perf_counter() - started:.1f} s")
 
     def path(self, stage: Stage) -> Path:
         """Return the folder of a stage's result."""
@@ -86,27 +95,27 @@ class Run:
             return None
         return record if isinstance(record, dict) and record.get("key") == stage.key else None
 
-    def _make(self, stage: Stage) -> dict[str, Any]:
+    def _make(self, stage: Stage) -> None:
         destination = self.path(stage)
         partial = _beside(destination, "partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        # What a killed run left is kept only where it was made from the same things: the stage may go on from it.
-        if not _is_key(partial, stage.key):
-            shutil.rmtree(partial)
-            partial.mkdir()
-            (partial / "key").write_text(stage.key, encoding="utf-8")
+        if launching.rank() == 0:
+            _begin(partial, stage.key)
+        launching.agree(None)
         _reset_peak_memory()
         started = time.perf_counter()
-        stage.make(partial)
+        if launching.rank() == 0 or stage.by_all:
+            stage.make(partial)
+        if launching.rank() > 0:
+            return
+        shutil.rmtree(partial / RESUME, ignore_errors=True)
         record = {
             "key": stage.key,
             "seconds": round(time.perf_counter() - started, 3),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
         }
         (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / "key").unlink()
         _replace(destination, partial)
-        return record
 
     def _say(self, text: str) -> None:
         if not self.quiet and sys.stderr.isatty():
@@ -115,6 +124,15 @@ class Run:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{suffix}")
+
+
+def _begin(partial: Path, key: str) -> None:
+    """What a killed run left is kept only where it was made from the same things: the stage may go on from it."""
+    partial.mkdir(parents=True, exist_ok=True)
+    if not _is_key(partial, key):
+        shutil.rmtree(partial)
+        partial.mkdir()
+        (partial / "key").write_text(key, encoding="utf-8")
 
 
 def _is_key(partial: Path, key: str) -> bool:
@@ -142,7 +160,7 @@ def _replace(destination: Path, partial: Path) -> None:
 
 
 def _reset_peak_memory() -> None:
-    """Make the next `_peak_memory` count from now on, where the system can (Linux) and on the accelerator."""
+    """Make the next `peak_memory` count from now on, where the system can (Linux) and on the accelerator."""
     if Path("/proc/self/clear_refs").exists():
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -151,8 +169,8 @@ def _reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_memory() -> int:
-    """Bytes: the accelerator's peak where there is one, else the process's."""
+def peak_memory() -> int:
+    """Return bytes: the accelerator's peak where there is one, else the process's."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())

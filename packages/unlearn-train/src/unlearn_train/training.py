@@ -1,36 +1,60 @@
 """Finetuning on `transformers.Trainer`, and what every training here shares."""
 
-import math
-import tempfile
+import os
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import Module
-from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
-from unlearn_core import ModelForward
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
 
-from unlearn_train.answers import answers_alone
+from unlearn_train import launching
+from unlearn_train.adapting import adapted
+from unlearn_train.checkpoints import (
+    KEPT,
+    Checkpoints,
+    MarkedCheckpoints,
+    data_alone,
+    deepspeed_classes,
+    describe_training,
+    full_disk_named,
+)
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor
-from unlearn_train.lengths import LengthSampler
 from unlearn_train.models import context_length, flush_denormals
 from unlearn_train.safety import FiniteSteps
 from unlearn_train.settings import TrainOptions
-
-if TYPE_CHECKING:
-    from unlearn_train.unlearning import UnlearnTrainer
+from unlearn_train.sharing import EveryWeightMoves, rows_each, sharing
+from unlearn_train.trainers import AnswerTrainer, UnlearnTrainer
+from unlearn_train.watching import SCORE, Watch
+from unlearn_train.zero import asks_for_deepspeed, check_fits, deepspeed_if, gradient_norm, plain_afterwards, read_zero
 
 Log = list[dict[str, float]]
 
 
 def finetune(
-    model: PreTrainedModel, processor: Processor, rows: Sequence[Row], options: TrainOptions, *, quiet: bool = False
+    model: PreTrainedModel,
+    processor: Processor,
+    rows: Sequence[Row],
+    options: TrainOptions,
+    *,
+    resume: Path | None = None,
+    quiet: bool = False,
 ) -> Log:
     """Teach `model` the answers of `rows`, in place.
+
+    Args:
+        model: what is taught.
+        processor: of the model.
+        rows: what it must know.
+        options: of the training.
+        resume: folder for checkpoints: where the same training was cut off with this folder before, it goes on. It is
+            left to the caller, who removes it once the model is saved.
+        quiet: show no progress.
 
     Returns:
         The log: loss and learning rate by step.
@@ -40,53 +64,32 @@ def finetune(
     """
     if not rows:
         raise ValueError("there are no rows to learn; name a set that has some.")
+    rows_each(options.batch_size, len(rows))
     encoded = EncodedRows(processor, rows, max_length=context_length(model))
-    return run(
-        AnswerTrainer,
-        options,
-        quiet=quiet,
-        passes=options.epochs,
-        model=model,
-        train_dataset=encoded,
-        data_collator=Collator(processor),
-    )
-
-
-class AnswerTrainer(Trainer):
-    """A `Trainer` whose loss is the mean over all answer tokens of a step, with logits computed only for these."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.terms: dict[str, float] = {}
-
-    def compute_loss(
-        self, model: Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the loss of one batch: its share of the whole step's, so that splitting the step changes nothing."""
-        batch = answers_alone(inputs)
-        loss = -ModelForward(model).token_logps(batch).sum() / num_items_in_batch
-        self.terms["loss"] = float(loss.detach())
-        if not math.isfinite(self.terms["loss"]):
-            raise FloatingPointError(
-                f"the loss is not finite at step {self.state.global_step + 1} ({self.terms['loss']}); lower the "
-                "learning rate."
-            )
-        # Gradients are averaged over the processes, their losses are shares of one sum.
-        loss = loss * self.accelerator.num_processes
-        return (loss, None) if return_outputs else loss
-
-    def _get_train_sampler(self, *args: Any, **options: Any) -> Sampler[int]:
-        rows: EncodedRows = self.train_dataset  # type: ignore[assignment]  # a Trainer's may be anything
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthSampler(rows.rough_lengths(), step, seed=self.args.seed)
+    checkpoints = None
+    if resume is not None:
+        checkpoints = Checkpoints(resume, describe_training(model, processor, options, {"learnt": rows}), quiet=quiet)
+    with adapted(model, options):
+        return run(
+            AnswerTrainer,
+            options,
+            quiet=quiet,
+            checkpoints=checkpoints,
+            passes=options.epochs,
+            by_length=options.by_length,
+            model=model,
+            train_dataset=encoded,
+            data_collator=Collator(processor),
+        )
 
 
 def run(
-    trainer_class: "type[AnswerTrainer | UnlearnTrainer]",
+    trainer_class: type[AnswerTrainer | UnlearnTrainer],
     options: TrainOptions,
     *,
     quiet: bool,
     passes: float,
+    checkpoints: Checkpoints | None = None,
     **parts: Any,
 ) -> Log:
     """Train with a trainer whose losses are shares of their step's.
@@ -96,7 +99,8 @@ def run(
         options: of the training.
         quiet: show no progress.
         passes: over the trainer's dataset.
-        **parts: what the trainer takes, such as `model` and `train_dataset`.
+        checkpoints: where to go on from, and to write to.
+        **parts: what the trainer takes, such as `model`, `train_dataset` and `watch`.
 
     Raises:
         ValueError: the model's weights cannot be trained as they are.
@@ -105,25 +109,56 @@ def run(
     if parts["model"].dtype == torch.float16:
         raise ValueError("float16 weights cannot be trained without losing small steps; load them as float32.")
     flush_denormals()
+    launching.join()
     torch.manual_seed(options.seed)
-    with tempfile.TemporaryDirectory() as scratch:
+    rows = rows_each(options.batch_size, len(parts["train_dataset"]))
+    last = None if checkpoints is None else checkpoints.last()
+    saves = checkpoints is not None
+    watch: Watch | None = parts.get("watch")
+    with _work_folder(checkpoints) as folder, deepspeed_if(asks_for_deepspeed(options.deepspeed)):
         trainer = trainer_class(
-            args=_arguments(options, scratch, quiet=quiet, passes=passes),
+            args=_arguments(
+                options, folder, quiet=quiet, passes=passes, rows=rows, saves=saves, watches=watch is not None
+            ),
             **parts,
         )
+        if watch is not None:
+            trainer.add_callback(watch)
+        check_fits(trainer, options)
         # The losses are shares of their step's already: accumulation must not divide them again.
         trainer.model_accepts_loss_kwargs = True
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(FiniteSteps(trainer.terms))
-        trainer.train()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
+        trainer.add_callback(MarkedCheckpoints(trainer))
+        if last is not None:
+            trainer.carry(last.carried)
+        if trainer.is_deepspeed_enabled:
+            trainer.add_callback(FiniteSteps(trainer.terms, lambda: gradient_norm(trainer)))
+        else:
+            trainer.add_callback(FiniteSteps(trainer.terms))
+            trainer.add_callback(EveryWeightMoves())
+        known = deepspeed_classes() if trainer.is_deepspeed_enabled else []
+        with full_disk_named(Path(folder)), data_alone(*known), plain_afterwards(trainer), sharing(trainer):
+            trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
+        if watch is not None and trainer.state.best_model_checkpoint is None:
+            raise watch.lacking()
+    return [entry for entry in trainer.state.log_history if "loss" in entry or SCORE in entry]
 
 
-def _arguments(options: TrainOptions, folder: str, *, quiet: bool, passes: float) -> TrainingArguments:
-    return TrainingArguments(
+def _work_folder(checkpoints: Checkpoints | None) -> AbstractContextManager[str]:
+    return TemporaryDirectory() if checkpoints is None else nullcontext(str(checkpoints.folder))
+
+
+def _arguments(
+    options: TrainOptions, folder: str, *, quiet: bool, passes: float, rows: int, saves: bool, watches: bool
+) -> TrainingArguments:
+    on_cpu = not torch.accelerator.is_available()
+    if "tensorboard" in options.report_to:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path("logs") / time.strftime("%Y-%m-%d-%H%M%S")))
+    watched = options.watch if watches else None
+    arguments = TrainingArguments(
         output_dir=folder,
         num_train_epochs=passes,
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=rows,
         gradient_accumulation_steps=options.accumulation,
         learning_rate=options.learning_rate,
         lr_scheduler_type=options.schedule,
@@ -131,14 +166,27 @@ def _arguments(options: TrainOptions, folder: str, *, quiet: bool, passes: float
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",
-        use_cpu=not torch.accelerator.is_available(),  # bf16 is refused where this is not said
+        use_cpu=on_cpu,  # bf16 is refused where this is not said
+        deepspeed=None if options.deepspeed is None else read_zero(options.deepspeed),
+        accelerator_config={"use_configured_state": on_cpu and options.deepspeed is not None},
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         optim="adamw_torch_fused",
         seed=options.seed,
         data_seed=options.seed,
         disable_tqdm=quiet,
         logging_steps=0.05,
-        save_strategy="no",
-        report_to="none",
+        save_strategy="steps" if watched or (saves and options.save_every) else "no",
+        save_steps=watched.every if watched else options.save_every or 1,
+        save_total_limit=KEPT,
+        eval_strategy="steps" if watched else "no",
+        eval_steps=watched.every if watched else None,
+        load_best_model_at_end=watched is not None,
+        metric_for_best_model=SCORE if watched else None,
+        greater_is_better=True if watched else None,
+        report_to=list(options.report_to) or "none",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # one process is one device: never torch's DataParallel
+    return arguments

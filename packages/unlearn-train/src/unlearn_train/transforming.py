@@ -1,6 +1,6 @@
 """Gradient transforms inside of a trainer: they see the gradients of whole optimizer steps, not those of batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,7 @@ from unlearn_core.transform import transformed
 from unlearn_train.settings import TrainOptions
 
 if TYPE_CHECKING:
-    from unlearn_train.unlearning import UnlearnTrainer
+    from unlearn_train.trainers import UnlearnTrainer
 
 
 class TransformedSteps:
@@ -47,6 +47,20 @@ class TransformedSteps:
         model.train(training)
         self.needs_kept = any("kept" in transform.needs for transform in transforms)
         self.batches: list[Any] = []
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return what the transforms carry from step to step, for a checkpoint."""
+        return {
+            f"{number}/{name}": value
+            for number, (_, state) in enumerate(self.transforms)
+            for name, value in state.items()
+        }
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on with what a checkpoint kept."""
+        for place, value in kept.items():
+            number, _, name = place.partition("/")
+            self.transforms[int(number)][1][name] = value
 
     def training_step(self, trainer: "UnlearnTrainer", model: Module, inputs: Any, totals: Any) -> Tensor:
         """Keep one batch; after the last of the step, set the gradient of every weight.

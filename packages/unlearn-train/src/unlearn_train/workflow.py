@@ -13,7 +13,7 @@ from unlearn_train.datasource import data_stage
 from unlearn_train.experiment import BASE_STATES, REAL_SETS, Experiment
 from unlearn_train.sampling import sample_rows
 from unlearn_train.settings import ModelOptions, TrainOptions
-from unlearn_train.stages import VERSIONED, Stage
+from unlearn_train.stages import RESUME, VERSIONED, Stage
 from unlearn_train.templates import read_template
 
 SCORING = (*VERSIONED, "unlearn-metrics")
@@ -27,7 +27,7 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
         "pretrained": Stage(
             "models/pretrained",
             work.pretrain,
-            work.depends("pretrained", experiment.pretrain, model=_model_key(experiment.model)),
+            work.depends("pretrained", experiment.pretrain, model=model_key(experiment.model)),
             (data,),
         )
     }
@@ -48,7 +48,8 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
             "rehearse": experiment.rehearse,
         }
         depends = work.depends(state, experiment.unlearning(state), **more)
-        models[state] = Stage(f"models/{state}", partial(work.forget, state), depends, (data, models["target"]))
+        needed = [models["target"], *([models["retrained"]] if work.asks_retrained(state) else [])]
+        models[state] = Stage(f"models/{state}", partial(work.forget, state), depends, (data, *needed))
     asked = {
         "forget": experiment.forget,
         "retain": experiment.retain,
@@ -70,12 +71,12 @@ class _Work:
     folder: Path
     quiet: bool
 
-    def depends(self, state: str, training: TrainOptions, **more: Any) -> dict[str, Any]:
+    def depends(self, state: str, training: TrainOptions | None, **more: Any) -> dict[str, Any]:
         """What a model depends on, its inputs apart."""
         return {
             "seed": self.experiment.seed_for(state),
             "tasks": self.experiment.tasks,
-            "training": options.plain(training),
+            "training": None if training is None else options.plain(dataclasses.replace(training, save_every=0.0)),
             **more,
         }
 
@@ -85,23 +86,17 @@ class _Work:
 
     def pretrain(self, out: Path) -> None:
         from unlearn_train import training
-        from unlearn_train.models import load_model, save_model
+        from unlearn_train.models import save_model
 
         chosen, sets = self.experiment, self._rows()
         sets.require_apart(chosen.forget, chosen.retain)
-        template = chosen.model.chat_template
         if chosen.model.name is not None:
-            model, processor = load_model(
-                chosen.model.name,
-                dtype=chosen.model.dtype,
-                trust_remote_code=chosen.model.trust_remote_code,
-                chat_template=None if template is None else Path(template),
-            )
+            model, processor = load_named(chosen.model)
         else:
             model, processor = self._tiny(sets)
-            training.finetune(
-                model, processor, self._known(sets), self._training("pretrained", chosen.pretrain), quiet=self.quiet
-            )
+            if chosen.pretrain is not None:
+                schedule = self._training("pretrained", chosen.pretrain)
+                training.finetune(model, processor, self._known(sets), schedule, resume=out / RESUME, quiet=self.quiet)
         save_model(model, processor, out)
 
     def finetune(self, state: str, out: Path) -> None:
@@ -112,7 +107,8 @@ class _Work:
         rows = [row for name in self.taught(state) for row in sets.select(name, self.experiment.tasks)]
         rows += self._rehearsed(sets)
         model, processor = self._load("pretrained")
-        training.finetune(model, processor, rows, self._training(state, self.experiment.finetune), quiet=self.quiet)
+        schedule = self._training(state, self.experiment.finetune)
+        training.finetune(model, processor, rows, schedule, resume=out / RESUME, quiet=self.quiet)
         save_model(model, processor, out)
 
     def forget(self, state: str, out: Path) -> None:
@@ -123,9 +119,24 @@ class _Work:
         retain += self._rehearsed(sets)
         model, processor = self._load("target")
         schedule = self._training(state, chosen.unlearning(state))
+        if self.asks_retrained(state):
+            schedule = self._until_retrained(schedule, forget)
         method, transforms = chosen.recipe(state)
-        done = unlearn(model, processor, method, forget, retain, schedule, transforms=transforms, quiet=self.quiet)
+        how: dict[str, Any] = {"transforms": transforms, "resume": out / RESUME, "quiet": self.quiet}
+        done = unlearn(model, processor, method, forget, retain, schedule, **how)
         done.save(model, processor, out)
+
+    def asks_retrained(self, state: str) -> bool:
+        """Whether a model's unlearning ends where the retrained model is."""
+        watch = self.experiment.unlearning(state).watch
+        return watch is not None and watch.level is None
+
+    def _until_retrained(self, schedule: TrainOptions, forget: list[Row]) -> TrainOptions:
+        from unlearn_train.watching import answer_probability
+
+        level = answer_probability(*self._load("retrained"), forget, schedule)
+        assert schedule.watch is not None  # it asks for the level
+        return dataclasses.replace(schedule, watch=dataclasses.replace(schedule.watch, level=level))
 
     def evaluate(self, state: str, out: Path) -> None:
         from unlearn_metrics.scoring import collect_evidence
@@ -147,7 +158,8 @@ class _Work:
 
         chosen = self.experiment.model
         folder = self.folder / "models" / state
-        return load_model(folder, dtype=chosen.dtype, trust_remote_code=chosen.trust_remote_code)
+        how: dict[str, Any] = {"trust_remote_code": chosen.trust_remote_code, "attention": chosen.attention}
+        return load_model(folder, dtype=chosen.dtype, **how)
 
     def _rows(self) -> RowSets:
         return RowSets.read(self.folder / "data")
@@ -165,14 +177,31 @@ class _Work:
 
         texts = [text for column in ("question", "answer") for text in sets.rows[column]]
         make = tiny_llava if sets.has_images else tiny_llama
-        return make(texts, self.experiment.model.tiny, seed=self.experiment.seed_for("pretrained"))
+        chosen = self.experiment.model
+        model, processor = make(texts, chosen.tiny, seed=self.experiment.seed_for("pretrained"))
+        if chosen.attention is not None:
+            model.set_attn_implementation(chosen.attention)
+        return model, processor
 
     def _training(self, state: str, schedule: TrainOptions) -> TrainOptions:
         return dataclasses.replace(schedule, seed=self.experiment.seed_for(state))
 
 
-def _model_key(model: ModelOptions) -> dict[str, Any]:
-    """What a model depends on: of a template, what is in its file; of a checkpoint's folder, which files it has now."""
+def load_named(chosen: ModelOptions) -> tuple[Any, Any]:
+    """Load the checkpoint that the options name, and its processor."""
+    from unlearn_train.models import load_model
+
+    return load_model(
+        chosen.name or "",
+        dtype=chosen.dtype,
+        trust_remote_code=chosen.trust_remote_code,
+        attention=chosen.attention,
+        chat_template=None if chosen.chat_template is None else Path(chosen.chat_template),
+    )
+
+
+def model_key(model: ModelOptions) -> dict[str, Any]:
+    """Return what a model depends on: a template's text, and which files the folder of a checkpoint has."""
     key = options.plain(model)
     path = key.pop("chat_template")
     if path is not None:

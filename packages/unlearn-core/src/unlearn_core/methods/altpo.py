@@ -26,6 +26,7 @@ class AltPO(Method):
     paper: ClassVar[str] = "Mekala et al. 2024, https://arxiv.org/abs/2409.13474"
     summary: ClassVar[str] = "Prefers a plausible other answer to the one to forget, relative to the reference."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "alternate", "ref_logps"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "alternate", "retain")
 
     beta: float = 0.1
     forget_weight: float = 1.0

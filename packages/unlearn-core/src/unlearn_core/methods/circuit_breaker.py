@@ -9,7 +9,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import circuit_breaker_loss, drift_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import supplied, weigh
 
 
@@ -33,6 +33,7 @@ class CircuitBreaker(Method):
         "Turns the hidden states of the answers to forget away from the reference, holds the others."
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "ref_hidden"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     layer: int = 20
     weight: float = 10.0
@@ -40,6 +41,10 @@ class CircuitBreaker(Method):
     def __post_init__(self) -> None:
         _checks.whole("layer", self.layer)
         _checks.positive("weight", self.weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's hidden states on both."""
+        return frozenset({Asked("forget", self.layer), Asked("retain", self.layer)})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns w · (1 - t/2T) · relu(cos(h, h_ref)) on forget + w · t/2T · ‖h - h_ref‖ on retain."""

@@ -26,6 +26,7 @@ class DPO(Method):
     paper: ClassVar[str] = "Rafailov et al. 2023, https://arxiv.org/abs/2305.18290"
     summary: ClassVar[str] = "Prefers a refusal to the answer to forget, relative to the reference."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "idk", "ref_logps"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "idk", "retain")
 
     beta: float = 0.1
     forget_weight: float = 1.0

@@ -28,6 +28,7 @@ class FLAT(Method):
     paper: ClassVar[str] = "Wang et al. 2024, https://arxiv.org/abs/2410.11143"
     summary: ClassVar[str] = "Parts refusals from the answers to forget by an f-divergence, with nothing else."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "idk"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "idk")
 
     divergence: str = "tv"
     forget_weight: float = 1.0

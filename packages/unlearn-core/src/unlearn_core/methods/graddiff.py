@@ -9,7 +9,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import entropy_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import kl, nll, supplied, weigh
 
 FORGET_FORMS, RETAIN_FORMS = ("nll", "kl", "entropy"), ("nll", "kl")
@@ -34,6 +34,7 @@ class GradDiff(Method):
     paper: ClassVar[str] = "Liu et al. 2022, https://arxiv.org/abs/2203.12817"
     summary: ClassVar[str] = "Ascends the loss of the answers to forget, descends that of the answers to keep."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "ref_logits"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     forget_form: str = "nll"
     retain_form: str = "nll"
@@ -49,6 +50,11 @@ class GradDiff(Method):
     def asks(self) -> frozenset[Need]:
         """Returns what these forms need: the reference's logits for `kl` alone."""
         return self.needs if "kl" in (self.forget_form, self.retain_form) else self.needs - {"ref_logits"}
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on each side whose form is `kl`."""
+        forms = {"forget": self.forget_form, "retain": self.retain_form}
+        return frozenset(Asked(side) for side, form in forms.items() if form == "kl")
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · -D(forget) + α · D(retain)."""

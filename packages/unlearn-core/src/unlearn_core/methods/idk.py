@@ -25,6 +25,7 @@ class IDK(Method):
     paper: ClassVar[str] = "Maini et al. 2024, https://arxiv.org/abs/2401.06121"
     summary: ClassVar[str] = "Learns to refuse the questions to forget, descends the loss of the answers to keep."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "idk"})
+    together: ClassVar[tuple[Need, ...]] = ("idk", "retain")
 
     forget_weight: float = 1.0
     retain_weight: float = 1.0

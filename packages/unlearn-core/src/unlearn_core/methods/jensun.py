@@ -7,7 +7,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import jensun_loss, js_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import supplied, weigh
 
 
@@ -27,6 +27,7 @@ class JensUn(Method):
     paper: ClassVar[str] = "Singh et al. 2025, https://arxiv.org/abs/2509.02820"
     summary: ClassVar[str] = "Learns refusals and stays near the reference, both by a bounded divergence."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "idk", "ref_logits"})
+    together: ClassVar[tuple[Need, ...]] = ("idk", "retain")
 
     forget_weight: float = 1.0
     retain_weight: float = 1.0
@@ -34,6 +35,10 @@ class JensUn(Method):
     def __post_init__(self) -> None:
         _checks.positive("forget_weight", self.forget_weight)
         _checks.non_negative("retain_weight", self.retain_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on retain."""
+        return frozenset({Asked("retain")})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · JSD(model, refusal) on forget + α · JSD(model, reference) on retain."""

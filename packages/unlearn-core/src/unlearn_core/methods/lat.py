@@ -12,7 +12,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses._answers import IGNORED
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import supplied
 from unlearn_core.methods.graddiff import GradDiff
 from unlearn_core.methods.sku import SKU
@@ -68,6 +68,10 @@ class LAT(Method):
     def asks(self) -> frozenset[Need]:
         """Returns what the inner method asks for, and rows to forget."""
         return self.needs | self.inner.asks()
+
+    def references(self) -> frozenset[Asked]:
+        """Returns what the inner method asks the reference."""
+        return self.inner.references()
 
     def start(self) -> dict[str, float]:
         """Returns the inner method's state."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import kl, nll, supplied, weigh
 
 
@@ -27,6 +27,7 @@ class LLMU(Method):
     paper: ClassVar[str] = "Yao et al. 2023, https://arxiv.org/abs/2310.10683"
     summary: ClassVar[str] = "Ascends on the answers to forget, learns random ones instead, stays near the reference."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "random", "ref_logits"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "random", "retain")
 
     forget_weight: float = 0.5
     random_weight: float = 2.0
@@ -36,6 +37,10 @@ class LLMU(Method):
         _checks.positive("forget_weight", self.forget_weight)
         _checks.non_negative("random_weight", self.random_weight)
         _checks.non_negative("retain_weight", self.retain_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on retain."""
+        return frozenset({Asked("retain")})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · (-NLL(forget) + ρ · NLL(random answers)) + α · KL(reference ‖ model) on retain."""

@@ -28,6 +28,7 @@ class ME(Method):
         "Has no idea where the answers to forget are predicted, descends the loss of those to keep."
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     forget_weight: float = 0.1
     retain_weight: float = 1.0

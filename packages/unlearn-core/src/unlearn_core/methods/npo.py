@@ -28,6 +28,7 @@ class NPO(Method):
     paper: ClassVar[str] = "Zhang et al. 2024, https://arxiv.org/abs/2404.05868"
     summary: ClassVar[str] = "Disprefers the answers to forget relative to the reference: an ascent that fades."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "ref_logps"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     beta: float = 0.1
     forget_weight: float = 1.0

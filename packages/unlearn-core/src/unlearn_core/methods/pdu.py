@@ -34,6 +34,7 @@ class PDU(Method):
         "Flattens the logits where the answers to forget are, within a bound on the loss of those to keep."
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     tolerance: float = 0.3
     dual: float = 50.0

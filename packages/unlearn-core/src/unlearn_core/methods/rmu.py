@@ -10,7 +10,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import rmu_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import supplied, weigh
 
 
@@ -32,6 +32,7 @@ class RMU(Method):
     paper: ClassVar[str] = "Li et al. 2024, https://arxiv.org/abs/2403.03218"
     summary: ClassVar[str] = "Drives the hidden states of the answers to forget to a random vector, holds the others."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "ref_hidden"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     layer: int = 7
     scale: float = 6.5
@@ -45,6 +46,10 @@ class RMU(Method):
         _checks.whole("seed", self.seed)
         _checks.positive("forget_weight", self.forget_weight)
         _checks.non_negative("retain_weight", self.retain_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's hidden states on retain."""
+        return frozenset({Asked("retain", self.layer)})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · ‖h - c·u‖² on forget + α · ‖h - h_ref‖² on retain."""

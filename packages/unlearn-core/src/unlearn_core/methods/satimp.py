@@ -30,6 +30,7 @@ class SatImp(Method):
         "Ascends the loss of the tokens to forget that are neither unlikely yet nor certain anyhow."
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     beta1: float = 5.0
     beta2: float = 1.0

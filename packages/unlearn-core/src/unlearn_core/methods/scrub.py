@@ -7,7 +7,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import kl_loss, nll_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import kl, supplied
 
 
@@ -42,6 +42,10 @@ class SCRUB(Method):
         _checks.positive("forget_weight", self.forget_weight)
         _checks.positive("retain_weight", self.retain_weight)
         _checks.non_negative("kl_weight", self.kl_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on both."""
+        return frozenset({Asked("forget"), Asked("retain")})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · -KL on forget, or α · NLL + κ · KL on retain, by the step."""

@@ -29,6 +29,7 @@ class SimNPO(Method):
     paper: ClassVar[str] = "Fan et al. 2024, https://arxiv.org/abs/2410.07163"
     summary: ClassVar[str] = "NPO without a reference, normalized by the length of the answer."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     beta: float = 4.5
     delta: float = 0.0

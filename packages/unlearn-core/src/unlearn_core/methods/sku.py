@@ -6,7 +6,7 @@ from typing import ClassVar
 from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import kl, nll, supplied, weigh
 
 
@@ -29,6 +29,7 @@ class SKU(Method):
         "Learns what is to be forgotten and drifts on what is to be kept, for its change to be negated."
     )
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain", "shuffled", "ref_logits"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "shuffled", "retain")
 
     forget_weight: float = 1.0
     random_weight: float = 1.0
@@ -38,6 +39,10 @@ class SKU(Method):
         _checks.positive("forget_weight", self.forget_weight)
         _checks.non_negative("random_weight", self.random_weight)
         _checks.non_negative("retain_weight", self.retain_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on retain."""
+        return frozenset({Asked("retain")})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · (NLL(forget) + ρ · NLL(other rows' answers)) - α · KL(reference ‖ model) on retain."""

@@ -7,7 +7,7 @@ from unlearn_core import _checks
 from unlearn_core.batch import Batch
 from unlearn_core.forward import Forward
 from unlearn_core.losses import undial_loss
-from unlearn_core.method import LossParts, Method, Need
+from unlearn_core.method import Asked, LossParts, Method, Need
 from unlearn_core.methods._terms import supplied
 
 
@@ -33,6 +33,10 @@ class UNDIAL(Method):
     def __post_init__(self) -> None:
         _checks.positive("beta", self.beta)
         _checks.positive("forget_weight", self.forget_weight)
+
+    def references(self) -> frozenset[Asked]:
+        """Returns the reference's logits on forget."""
+        return frozenset({Asked("forget")})
 
     def loss(self, forward: Forward, forget: Batch | None, retain: Batch | None) -> LossParts:
         """Returns γ · UNDIAL(forget); `retain` is not read."""

@@ -27,6 +27,7 @@ class WGA(Method):
     paper: ClassVar[str] = "Wang et al. 2025, https://arxiv.org/abs/2502.19301"
     summary: ClassVar[str] = "Ascends the loss of the answers to forget, each token as far as it is still likely."
     needs: ClassVar[frozenset[Need]] = frozenset({"forget", "retain"})
+    together: ClassVar[tuple[Need, ...]] = ("forget", "retain")
 
     beta: float = 1.0
     forget_weight: float = 1.0

@@ -28,7 +28,7 @@ class Processes:
         """Return the values of all processes, in their order."""
         if self.count == 1:
             return [value]
-        from accelerate.utils import gather_object  # type: ignore[import-untyped]
+        from accelerate.utils import gather_object
 
         _state()
         gathered: list[T] = gather_object([value])
@@ -56,6 +56,6 @@ def local_device() -> str:
 
 def _state() -> Any:
     import torch
-    from accelerate import PartialState  # type: ignore[import-untyped]
+    from accelerate import PartialState
 
     return PartialState(cpu=not torch.cuda.is_available())

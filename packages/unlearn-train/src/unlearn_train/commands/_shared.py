@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn_train import launching
+from unlearn_train.stages import RESUME
+
 if TYPE_CHECKING:
     from unlearn_train.settings import TrainOptions
 
@@ -37,7 +40,26 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the training, such as epochs=5 (see below); repeatable",
     )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on where the same training into the same folder was cut off (default), or begin anew",
+    )
+    add_processes(parser)
     parser.add_argument("--tasks", default="qa,caption,vqa", help="which rows to train on (default: %(default)s)")
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many processes train."""
+    parser.add_argument(
+        "--nproc",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes that share the training, one for each GPU; or start them with torchrun, deepspeed or "
+        "accelerate launch",
+    )
 
 
 def training_options(args: argparse.Namespace) -> "TrainOptions":
@@ -67,9 +89,32 @@ def listing(defaults: Mapping[str, Any]) -> str:
     return "\n".join(f"  {name}={default}" for name, default in defaults.items())
 
 
+def resume_folder(args: argparse.Namespace) -> Path:
+    """Return where a training keeps what it goes on from if it is cut off; empty, where it is to begin anew."""
+    folder = _beside(args.out) / RESUME
+    if not args.resume and launching.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    launching.agree(None)
+    return folder
+
+
 def save_beside(save: Callable[[Path], None], out: Path) -> None:
-    """Save a model beside its place, and rename: it is there whole or not at all."""
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save(partial)
-    partial.rename(out)
+    """Save a model beside its place, and rename: it is there whole or not at all. The first process does it."""
+    if launching.rank() > 0:
+        return
+    partial = _beside(out)
+    whole = partial / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    save(whole)
+    whole.rename(out)
+    shutil.rmtree(partial)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.partial")

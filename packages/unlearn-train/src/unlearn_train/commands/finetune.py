@@ -3,7 +3,15 @@
 import argparse
 from typing import Any
 
-from unlearn_train.commands._shared import add_model, add_training, save_beside, training_epilog, training_options
+from unlearn_train import launching
+from unlearn_train.commands._shared import (
+    add_model,
+    add_training,
+    resume_folder,
+    save_beside,
+    training_epilog,
+    training_options,
+)
 
 
 def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
@@ -29,10 +37,11 @@ def run(args: argparse.Namespace) -> int:
     from unlearn_train.data import RowSets
     from unlearn_train.models import load_model, save_model
 
+    launching.join()
     options = training_options(args)
     data = RowSets.read(args.data)
     rows = [row for name in args.sets.split(",") for row in data.select(name, args.tasks.split(","))]
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
-    finetune(model, processor, rows, options, quiet=args.quiet)
+    finetune(model, processor, rows, options, resume=resume_folder(args), quiet=args.quiet)
     save_beside(lambda folder: save_model(model, processor, folder), args.out)
     return 0

@@ -3,7 +3,15 @@
 import argparse
 from typing import Any
 
-from unlearn_train.commands._shared import add_model, add_training, save_beside, training_epilog, training_options
+from unlearn_train import launching
+from unlearn_train.commands._shared import (
+    add_model,
+    add_training,
+    resume_folder,
+    save_beside,
+    training_epilog,
+    training_options,
+)
 from unlearn_train.options import merge, nest
 from unlearn_train.recipes import read_recipe
 
@@ -21,6 +29,9 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--forget", default="forget10", metavar="SET", help="the set to forget (default: %(default)s)")
     parser.add_argument("--retain", default="retain90", metavar="SET", help="the set to keep (default: %(default)s)")
+    parser.add_argument(
+        "--holdout", metavar="SET", help="rows that the model never met: as unlikely --set watch={} makes the others"
+    )
     parser.add_argument(
         "--method", required=True, help="a loss, a weight edit or a guard; `unlearn methods` lists them"
     )
@@ -47,14 +58,18 @@ def run(args: argparse.Namespace) -> int:
     from unlearn_train.data import RowSets
     from unlearn_train.models import load_model
 
+    launching.join()
     options = training_options(args)
     method, transforms = read_recipe(args.method, _given(args))
     data = RowSets.read(args.data)
     data.require_apart(args.forget, args.retain)
     tasks = args.tasks.split(",")
     forgotten, retained = data.select(args.forget, tasks), data.select(args.retain, tasks)
+    unknown = data.select(args.holdout, tasks) if args.holdout else []
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
-    done = unlearn(model, processor, method, forgotten, retained, options, transforms=transforms, quiet=args.quiet)
+    how: dict[str, Any] = {"transforms": transforms, "resume": resume_folder(args), "holdout_rows": unknown}
+    how["quiet"] = args.quiet
+    done = unlearn(model, processor, method, forgotten, retained, options, **how)
     save_beside(lambda folder: done.save(model, processor, folder), args.out)
     return 0
 

@@ -19,15 +19,13 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute, draw and show the numbers."""
     need("unlearn_metrics", "unlearn_metrics.report")
-    from unlearn_metrics import render_table
-
     from unlearn_train import options
+    from unlearn_train.commands._benchmarks import parts_of
     from unlearn_train.experiment import Experiment
-    from unlearn_train.results import write_results
     from unlearn_train.stages import Run
-    from unlearn_train.workflow import plan
 
     experiment = options.build(Experiment, options.read_run(args.folder / "run.yaml"))
+    plan, write_results, show = parts_of(experiment)
     stages = plan(experiment, args.folder, quiet=args.quiet)
     for stage in stages:
         if Run(args.folder).record(stage) is None:
@@ -36,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.folder.name}` makes it."
             )
     (args.folder / "report.html").unlink(missing_ok=True)
-    print(render_table(write_results(experiment, args.folder, stages)))
+    print(show(write_results(experiment, args.folder, stages)))
     print(f"\nreport: {args.folder / 'report.html'}")
     return 0

@@ -1,15 +1,18 @@
-"""`unlearn run clear|tofu`: a whole experiment, from data to report."""
+"""`unlearn run clear|tofu|pulse`: a whole experiment, from data to report."""
 
 import argparse
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from unlearn_train import clear, tofu
-from unlearn_train.commands._shared import listing
+from unlearn_train import clear, launching, pulse, tofu
+from unlearn_train.commands._shared import add_processes, listing
 from unlearn_train.extras import need
 
-BENCHMARKS = {"clear": clear, "tofu": tofu}
+BENCHMARKS: dict[str, Any] = {"clear": clear, "tofu": tofu, "pulse": pulse}
+SETS = ("forget", "retain")
+"""flags of the benchmarks that forget a set of the data"""
 FLAGS = {
     "seed": ("seed", int, "of everything"),
     "forget": ("forget", str, "the set to forget"),
@@ -45,20 +48,23 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or go on with an experiment, and show its numbers."""
-    from unlearn_train.results import write_results, write_run
+    from unlearn_train.commands._benchmarks import parts_of
+    from unlearn_train.results import write_run
     from unlearn_train.stages import Run
-    from unlearn_train.workflow import plan
 
     experiment = resolve(args)
     folder: Path = args.runs / args.name
-    stages = plan(experiment, folder, quiet=args.quiet)
     need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
-    from unlearn_metrics import render_table
-
-    write_run(experiment, folder)
+    plan, write_results, show = parts_of(experiment)
+    stages = plan(experiment, folder, quiet=args.quiet)
+    launching.join()
+    if launching.rank() == 0:
+        write_run(experiment, folder)
     Run(folder, quiet=args.quiet).make(stages)
+    if launching.rank() > 0:
+        return 0
     results = write_results(experiment, folder, stages)
-    print(render_table(results))
+    print(show(results))
     print(f"\nreport: {folder / 'report.html'}\nnumbers: {folder / 'results.json'}")
     return 0
 
@@ -72,10 +78,10 @@ def resolve(args: argparse.Namespace) -> Any:
     from unlearn_train import options
     from unlearn_train.experiment import Experiment
 
-    given = options.read_run(args.config) if args.config else {}
+    given = options.read_run(_shipped(args.config)) if args.config else {}
     if given.get("benchmark", args.benchmark) != args.benchmark:
         raise ValueError(f"{args.config} is of `unlearn run {given['benchmark']}`, not of {args.benchmark}.")
-    flags = {name: getattr(args, flag.replace("-", "_")) for flag, (name, _, _) in FLAGS.items()}
+    flags = {name: getattr(args, flag.replace("-", "_"), None) for flag, (name, _, _) in FLAGS.items()}
     named = [options.place(name, value) for name, value in flags.items() if value is not None]
     chosen = options.merge(given, *named, *(options.nest(text) for text in args.set))
     methods = chosen.pop("methods", None)
@@ -96,10 +102,16 @@ def _add_options(parser: argparse.ArgumentParser, benchmark: str) -> None:
         "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs are kept (default: %(default)s)"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="options from a file; a run's run.yaml runs it again"
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="options from a file, or the name of one that ships; a run's run.yaml runs it again",
     )
+    add_processes(parser)
     parser.add_argument("--methods", metavar="A,B", help="which methods unlearn (`unlearn methods` lists them)")
     for flag, (_, kind, text) in FLAGS.items():
+        if benchmark == "pulse" and flag in SETS:
+            continue
         parser.add_argument(f"--{flag}", type=kind, metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
         "--set",
@@ -115,6 +127,8 @@ def _defaults(benchmark: str) -> str:
     from unlearn_train.experiment import Experiment
 
     chosen = dict(options.describe(Experiment)) | dict(_flat(BENCHMARKS[benchmark].EMBEDDED))
+    if benchmark != "pulse":
+        chosen = {name: value for name, value in chosen.items() if not name.startswith("pulse")}
     return "all options, with their defaults for the small model:\n" + listing(chosen)
 
 
@@ -124,3 +138,14 @@ def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield from _flat(value, f"{path}{name}.")
         else:
             yield f"{path}{name}", value
+
+
+def _shipped(config: Path) -> Path:
+    """The file of that name, or else the one that ships under it."""
+    if config.exists() or config.parent != Path():
+        return config
+    folder = Path(str(files("unlearn_train"))) / "configs"
+    found = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if config.name in found:
+        return found[config.name]
+    raise ValueError(f"{config} is not there; give a YAML file of options, or one that ships: {', '.join(found)}.")
