@@ -7,7 +7,7 @@ import pytest
 import torch
 from unlearn_core import METHODS, LossParts, Method, build_method
 from unlearn_core.losses import kl_loss
-from unlearn_train import joining, unlearning
+from unlearn_train import joining, trainers
 from unlearn_train import reference as reference_module
 from unlearn_train.reference import ModelReference
 from unlearn_train.settings import LoraOptions, TrainOptions
@@ -201,9 +201,9 @@ def test_one_pass_for_all_sides_changes_nothing(fresh, sides, method, monkeypatc
     """Mixed text and image rows, other answers of other lengths, batches that are not full."""
     ways = []
     for spared in (-(10**9), 10**9):
-        joint, made = [], unlearning.JointForward
+        joint, made = [], trainers.JointForward
         monkeypatch.setattr(joining, "SPARED_ON_CPU", spared)
-        monkeypatch.setattr(unlearning, "JointForward", lambda *args, j=joint, m=made: j.append(1) or m(*args))
+        monkeypatch.setattr(trainers, "JointForward", lambda *args, j=joint, m=made: j.append(1) or m(*args))
         ways.append(trained(fresh, sides, method))
         assert bool(joint) == (spared > 0)
         monkeypatch.undo()
@@ -215,7 +215,7 @@ def test_large_logits_are_not_computed_in_one_pass(fresh, sides, monkeypatch):
     plain = trained(fresh, sides, "npo")
     monkeypatch.setattr("unlearn_core.forward.LARGE", 0)
     monkeypatch.setattr(joining, "SPARED_ON_CPU", 10**9)
-    monkeypatch.setattr(unlearning, "JointForward", None)
+    monkeypatch.setattr(trainers, "JointForward", None)
     close(trained(fresh, sides, "npo"), plain)
 
 
