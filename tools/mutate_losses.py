@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CORE = Path(__file__).parents[1] / "packages" / "unlearn-core"
-PLACES = ("losses", "methods", "lora.py", "forward.py", "batch.py")
+PLACES = ("losses", "methods", "lora.py", "forward.py", "joint.py", "batch.py")
 TESTS = (
     "test_methods.py",
     "test_method_limits.py",
@@ -30,6 +30,7 @@ TESTS = (
     "test_linear_logps.py",
     "test_forward.py",
     "test_lora.py",
+    "test_joint.py",
 )
 SECONDS = 120  # of computing: a mutant that takes longer hangs, and counts as seen
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.MatMult: ast.Mult}

@@ -225,6 +225,50 @@ def test_logits_that_are_not_a_linear_map_are_computed(
     assert seen == runs, "what was found out is remembered"
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_last_states_times_the_output_embedding_are_the_logits(bias: bool) -> None:
+    forward = ModelForward(Headed(bias=bias))
+    logits = forward(SHORT)
+    seen = rows_through(forward.output_embedding)
+    states = forward.last_hidden(SHORT)
+    assert states is not None
+    assert seen == [2], "only the last position of the two rows"
+    torch.testing.assert_close(forward.output_embedding(states), logits)
+
+
+def test_the_last_states_carry_gradients_and_the_probe_none() -> None:
+    model = Headed(bias=True)
+    states = ModelForward(model).last_hidden(SHORT)
+    assert states is not None
+    (2 * states).sum().backward()
+    assert model.decoder.layers[0].map.weight.grad is not None  # type: ignore[union-attr,operator]
+    assert model.head.weight.grad is None and model.head.bias.grad is None
+
+
+@pytest.mark.parametrize("cap", [0.5, 20.0], ids=["one that is felt", "one far above the logits"])
+def test_a_cap_on_the_logits_leaves_no_last_states(cap: float) -> None:
+    model = Headed(cap=cap)
+    assert ModelForward(model).last_hidden(SHORT) is None
+    with pytest.raises(ValueError, match="Headed has no output embedding that is plainly linear"):
+        _ = ModelForward(model).output_embedding
+
+
+def test_a_model_whose_output_embedding_cannot_be_asked_for_has_no_last_states() -> None:
+    assert ModelForward(Keeping()).last_hidden(SHORT) is None
+    with pytest.raises(ValueError, match="Keeping has no output embedding"):
+        _ = ModelForward(Keeping()).output_embedding
+
+
+def test_logits_count_as_large_by_all_their_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Headed()
+    seen = rows_through(model.head)
+    monkeypatch.setattr(forward_module, "LARGE", 6 * 7)
+    ModelForward(model).token_logps(SHORT)
+    monkeypatch.setattr(forward_module, "LARGE", 6 * 7 + 1)
+    ModelForward(model).token_logps(SHORT)
+    assert seen == [2, 6]
+
+
 def test_small_logits_are_computed_as_they_are() -> None:
     model = Headed()
     seen = rows_through(model.head)

@@ -32,6 +32,12 @@ def test_an_empty_step_is_refused(option: str) -> None:
         Batch(inputs={}, labels=LABELS, **{option: 0})
 
 
+def test_steps_count_from_zero() -> None:
+    assert Batch(inputs={}, labels=LABELS, step=2, steps=3).step == 2
+    with pytest.raises(ValueError, match="`step` must be below `steps`, got 3 of 3"):
+        Batch(inputs={}, labels=LABELS, step=3, steps=3)
+
+
 def test_batches_compare_by_identity() -> None:
     one, other = (Batch(inputs={}, labels=LABELS) for _ in range(2))
     assert one == one != other
