@@ -49,7 +49,7 @@ def test_the_best_known_figures_are_taken():
         ({"parts": ()}, "`parts` must name at least one"),
         ({"general": ("a", "a")}, "each once"),
         ({"choices": 1}, "`choices` must be from 2 to 26"),
-        ({"drills": -1}, "`drills` must not be negative"),
+        ({"answer": "word"}, "`answer` must be one of letter, option"),
     ],
 )
 def test_what_cannot_be_is_refused(chosen, message):

@@ -43,9 +43,13 @@ def results():
         for parts in ("language+projector", "language")
         for request in ((1, 2, 3) if setting == "sequential" else (0,))
     ]
-    accuracy = {"all": {"letter_accuracy": number(0.8)}}
+    accuracy = {"all": {"mcq_accuracy": number(0.8)}}
     states = {state: {"forget": accuracy, "general": accuracy} for state in ("pretrained", "target")}
-    return {"states": states, "pulse": {"table": table, "letters": {"general": {"A": 3, "B": 3}}}, "run": {}}
+    return {
+        "states": states,
+        "pulse": {"table": table, "answer": "letter", "letters": {"general": {"A": 3, "B": 3}}},
+        "run": {},
+    }
 
 
 def test_the_page_needs_no_other_file_and_is_whole(results):

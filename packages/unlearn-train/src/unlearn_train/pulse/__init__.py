@@ -28,18 +28,17 @@ EMBEDDED: dict[str, Any] = {
         "scenes": 80,
     },
     "model": {"tiny": {"patch": 16, "vocabulary": 4096}},
-    "pretrain": {"epochs": 12, "batch_size": 32, "learning_rate": 2e-3},
-    "finetune": {"epochs": 5, "batch_size": 32, "learning_rate": 1e-3},
-    "unlearn": {"epochs": 5, "batch_size": 16, "learning_rate": 6e-4},
+    "pretrain": {"epochs": 20, "batch_size": 16, "learning_rate": 1.5e-3, "by_length": False},
+    "finetune": {"epochs": 15, "batch_size": 16, "learning_rate": 1.5e-3, "by_length": False},
+    "unlearn": {"epochs": 5, "batch_size": 16, "learning_rate": 3e-4},
     "methods": {"ga": {}, "kl": {}, "npo": {"retain_weight": 0.0}},
     "pulse": {
+        "answer": "option",
         "finetuned": 20,
         "finetuned_forget": 10,
         "pretrained": 20,
         "pretrained_forget": 9,
-        "request": "Answer with the letter.",
-        "drills": 6,
-        "repeats": 3,
+        "general": ["pretrain"],
     },
 }
 """for the small model that is built on the spot"""

@@ -1,4 +1,4 @@
-"""From evidence on lettered questions to accuracies, and to what was forgotten and retained of them."""
+"""From evidence on multiple choice to accuracies, and to what was forgotten and retained of them."""
 
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ Number = dict[str, float | int | None]
 
 
 class Mark(NamedTuple):
-    """One lettered question and whether it was answered right."""
+    """One question and whether it was answered right."""
 
     set_name: str
     row: str
@@ -27,11 +27,19 @@ class Mark(NamedTuple):
 
 
 def marks(evidence: "Evidence") -> list[Mark]:
-    """Mark the generated answers: right where they begin with the letter of the right option."""
+    """Mark the answers: right where they begin with the letter of the right option, or where that is the likeliest.
+
+    The likelihood of an option is that of its tokens on average.
+    """
+    from unlearn_metrics import row_metrics
     from unlearn_metrics.functional import mcq_letter_accuracy
 
-    table = evidence.generations.to_pydict()
-    right = mcq_letter_accuracy(table["generated"], table["answer"])
+    if len(evidence.generations):
+        table = evidence.generations.to_pydict()
+        right = mcq_letter_accuracy(table["generated"], table["answer"])
+    else:
+        table = row_metrics(evidence).to_pydict()
+        right = table["mcq_accuracy"]
     columns = (table[name] for name in ("set", "id", "subject", "modality"))
     return [Mark(*row) for row in zip(*columns, map(float, right), strict=True)]
 
@@ -95,7 +103,7 @@ def best_known(found: Sequence[Mark]) -> list[str]:
 def by_modality(found: Sequence[Mark]) -> dict[str, dict[str, Number]]:
     """Return the accuracy of each modality that there are questions of, and of all, as `results.json` has them."""
     parts = {modality: of_modality(found, modality) for modality in MODALITIES}
-    return {modality: {"letter_accuracy": accuracy(part)} for modality, part in parts.items() if part}
+    return {modality: {"mcq_accuracy": accuracy(part)} for modality, part in parts.items() if part}
 
 
 def compare(name: str, before: Sequence[Mark], after: Sequence[Mark]) -> tuple[dict[str, Number], dict[str, str]]:

@@ -14,7 +14,7 @@ from unlearn_train.datasource import DATASET_FILES, data_stage, digest
 from unlearn_train.experiment import Experiment
 from unlearn_train.pulse import numbers, people
 from unlearn_train.pulse.cells import Cell, cells, protocol
-from unlearn_train.pulse.letters import Choices
+from unlearn_train.pulse.choices import Choices
 from unlearn_train.pulse.people import FIGURES, Sides
 from unlearn_train.pulse.settings import PulseOptions
 from unlearn_train.sampling import sample_rows
@@ -31,10 +31,9 @@ def plan(experiment: Experiment, folder: Path, *, quiet: bool = False) -> list[S
     """Return the stages of the protocol with their results in `folder`, each after its inputs."""
     work = Work(experiment, folder, quiet)
     data, asked = data_stage(experiment, quiet=quiet), work.asked_key()
-    teaching = {name: getattr(work.protocol, name) for name in ("drills", "repeats", "choices", "request", "ask")}
-    first = work.key("pretrained", experiment.pretrain, model=model_key(experiment.model), **teaching)
+    first = work.key("pretrained", experiment.pretrain, model=model_key(experiment.model))
     pretrained = Stage("models/pretrained", work.pretrain, first, (data,))
-    more = {"people": work.protocol.finetuned, "rehearse": experiment.rehearse, **teaching}
+    more = {"people": work.protocol.finetuned, "rehearse": experiment.rehearse}
     target = Stage("models/target", work.finetune, work.key("target", experiment.finetune, **more), (data, pretrained))
     models = {"pretrained": pretrained, "target": target}
     evidence = {name: _evidence(work, name, asked, data, model) for name, model in models.items()}
@@ -89,7 +88,7 @@ class Work:
     def asked_key(self) -> dict[str, Any]:
         """What is asked of every model."""
         chosen = self.protocol
-        names = ("finetuned", "ask", "questions", "choices", "request", "general", "general_rows")
+        names = ("finetuned", "ask", "questions", "choices", "answer", "request", "general", "general_rows")
         folder = chosen.general_folder
         return {
             "seed": self.experiment.seed,
@@ -114,9 +113,8 @@ class Work:
         if chosen.model.name is not None:
             model, processor = load_named(chosen.model)
         else:
-            rows = self.taught(sets.select("pretrain", chosen.tasks))
+            rows = sets.select("pretrain", chosen.tasks)
             texts = [text for column in ("question", "answer") for text in sets.rows[column]]
-            texts += [row["question"] for row in rows]
             make = tiny_llava if sets.has_images else tiny_llama
             model, processor = make(texts, chosen.model.tiny, seed=chosen.seed_for("pretrained"))
             if chosen.model.attention is not None:
@@ -137,7 +135,7 @@ class Work:
             rows += sets.select("pretrain", chosen.tasks)
         model, processor = self._load("pretrained")
         schedule = self._seeded("target", chosen.finetune)
-        training.finetune(model, processor, self.taught(rows), schedule, resume=out / RESUME, quiet=self.quiet)
+        training.finetune(model, processor, rows, schedule, resume=out / RESUME, quiet=self.quiet)
         save_model(model, processor, out)
 
     def rank_figures(self, out: Path) -> None:
@@ -162,7 +160,7 @@ class Work:
         done.save(model, processor, out)
 
     def evaluate(self, of: Cell | str, out: Path) -> None:
-        """Ask a model the lettered questions of its setting."""
+        """Ask a model the multiple choice of its setting."""
         from unlearn_metrics.scoring import collect_evidence
 
         state, group = (of, "finetuned" if of == "target" else of) if isinstance(of, str) else (of.state, of.people)
@@ -188,45 +186,29 @@ class Work:
         known = json.loads((self.folder / "known" / KNOWN).read_text(encoding="utf-8"))
         return people.pretrained(known, self.protocol, seed=self.experiment.seed)
 
-    def taught(self, rows: list[Row]) -> list[Row]:
-        """Return what is learnt: rows as they are, and as lettered choice."""
-        chosen, drills = self.protocol, list[Row]()
-        for group in self._by_kind(rows).values():
-            askable = [row for row in group if row["task"] in chosen.ask]
-            drills += self._choices(askable).drills(askable, chosen.drills)
-        return rows * (chosen.repeats if chosen.drills else 1) + drills
-
     def questions(self, group: str) -> list[Row]:
-        """Return the lettered questions about the people of a group: the first of each in each modality."""
+        """Return the multiple choice about the people of a group: the first of each in each modality."""
         sets = self.rows()
         asked = sets.sets[FIGURES] if group == "pretrained" else self.sides(group).everybody
         rows = sets.of_subjects(asked, self.protocol.ask, what=f"what is asked about people ({group})")
-        return self._choices(rows).asked(_first(rows, self.protocol.questions))
+        return self._as_choice(rows, _first(rows, self.protocol.questions))
 
     def general(self) -> list[Row]:
-        """Return the lettered questions that say what a model can do in general."""
+        """Return the multiple choice that says what a model can do in general."""
         chosen = self.protocol
         sets = self.rows() if chosen.general_folder is None else RowSets.read(Path(chosen.general_folder))
         figures = frozenset(sets.sets.get(FIGURES, ()))
         known = (sets.select(name, {"qa", "vqa", "mcq"}) for name in chosen.general)
         rows = [row for found in known for row in self._some([row for row in found if row["subject"] not in figures])]
-        return self._choices(rows).asked(rows)
+        return self._as_choice(rows, rows)
 
     def _some(self, rows: list[Row]) -> list[Row]:
         return sample_rows(rows, self.protocol.general_rows, seed=self.experiment.seed)
 
-    def _choices(self, rows: Iterable[Row]) -> Choices:
+    def _as_choice(self, rows: list[Row], asked: list[Row]) -> list[Row]:
         chosen = self.protocol
-        return Choices(rows, seed=self.experiment.seed, count=chosen.choices, request=chosen.request)
-
-    def _by_kind(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
-        """Public figures, people learnt in finetuning, and all else: those whose answers may stand against another."""
-        groups: dict[str, list[Row]] = {}
-        figures, learnt = frozenset(self.rows().sets.get(FIGURES, ())), frozenset(self.sides("finetuned").everybody)
-        for row in rows:
-            kind = "figures" if row["subject"] in figures else "people" if row["subject"] in learnt else "rest"
-            groups.setdefault(kind, []).append(row)
-        return groups
+        choices = Choices(rows, seed=self.experiment.seed, count=chosen.choices, request=chosen.request)
+        return choices.lettered(asked) if chosen.answer == "letter" else choices.compared(asked)
 
     def _load(self, state: str) -> tuple[Any, Any]:
         from unlearn_train.models import load_model

@@ -15,8 +15,12 @@ TITLES = {
 }
 METHODS = {"ga": "GA", "kl": "GA + KL on retain", "npo": "NPO"}
 MODALITIES = {"all": "all", "image": "image + text", "text": "text only"}
+_ASKED = {
+    "letter": "Every question lists its options, and the model answers with a letter.",
+    "option": "Every question has several answers to choose from; the one that the model finds likeliest is its own.",
+}
 _HOW_TO_READ = (
-    "Every question lists its options, and the model answers with a letter. Forgotten: how much of the accuracy on "
+    "Forgotten: how much of the accuracy on "
     "the people to be forgotten is gone. Retained: how much is left of that on the people of the same kind who are "
     "kept. General: how much is left of the accuracy on questions about nobody. All in percent of the model before "
     "unlearning; 100, 100 and 100 would be perfect. Small figures are 95 % bootstrap intervals over people."
@@ -36,12 +40,12 @@ def report_page(results: Mapping[str, Any], *, title: str) -> str:
     final = [row for row in table if row["request"] in (0, last)]
     return document(
         title,
-        element("header", element("h1", title), element("p", _HOW_TO_READ)),
+        element("header", element("h1", title), element("p", f"{_ASKED[results['pulse']['answer']]} {_HOW_TO_READ}")),
         _section("In short", _summary(final), element("p", _PUBLISHED_NOTE, class_="note")),
         *_one_request(final),
         *_requests(table),
         _section("Image and text apart", *(_by_modality(final, modality) for modality in ("image", "text"))),
-        _section("Before unlearning", _base(results["states"]), _letters(results["pulse"]["letters"])),
+        _section("Before unlearning", _base(results["states"]), *_letters(results["pulse"]["letters"])),
         _section("How these numbers came about", *run_details(results.get("run", {}))),
     )
 
@@ -174,18 +178,20 @@ def _base(states: Mapping[str, Any]) -> Html:
     body = []
     for state, set_name in ((s, n) for s in ("pretrained", "target") for n in states[s]):
         for modality, metrics in states[state][set_name].items():
-            found = metrics["letter_accuracy"]
+            found = metrics["mcq_accuracy"]
             cells = (state, set_name, MODALITIES[modality], f"{100 * found['value']:.0f}", str(found["n"]))
             body.append(element("tr", *(element("td", cell) for cell in cells)))
     head = element("tr", *(element("th", title, scope="col") for title in heads))
     return element("table", element("thead", head), element("tbody", *body))
 
 
-def _letters(counts: Mapping[str, Mapping[str, int]]) -> Html:
+def _letters(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Html]:
+    """How often each letter is right, where letters are the answers."""
     shown = "; ".join(
         f"{name} {', '.join(f'{letter} {count}' for letter, count in found.items())}" for name, found in counts.items()
     )
-    return element("p", f"How often each letter is right: {shown}.", class_="note")
+    if shown:
+        yield element("p", f"How often each letter is right: {shown}.", class_="note")
 
 
 def method_title(method: str) -> str:

@@ -63,7 +63,7 @@ def compute(work: Work) -> dict[str, Any]:
         results["states"][cell.state] = _accuracies(after)
         results["summary"][cell.state], results["missing"][cell.state] = _percentages(before, after)
         table.append(_row(cell, results["summary"][cell.state]))
-    results["pulse"] = {"table": table, "letters": _letters(work)}
+    results["pulse"] = {"table": table, "answer": work.protocol.answer, "letters": _letters(work)}
     return results
 
 
@@ -111,8 +111,10 @@ def _row(cell: Cell, summary: Mapping[str, Number]) -> dict[str, Any]:
 
 def _letters(work: Work) -> dict[str, dict[str, int]]:
     """How often each letter is the right one, by what is asked: a model that always says the same gains nothing."""
-    from unlearn_train.pulse.letters import letter_counts
+    from unlearn_train.pulse.choices import letter_counts
 
+    if work.protocol.answer != "letter":
+        return {}
     return {group: letter_counts(work.questions(group)) for group in ("finetuned", "pretrained")} | {
         "general": letter_counts(work.general())
     }

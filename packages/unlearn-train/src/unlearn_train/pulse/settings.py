@@ -5,6 +5,8 @@ from dataclasses import dataclass
 REQUEST = "Answer with the option's letter from the given choices directly."
 """LLaVA-1.5 was taught to answer with a letter by these words."""
 
+ANSWERS = ("letter", "option")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PulseOptions:
@@ -32,12 +34,10 @@ class PulseOptions:
     """about each person in each modality, at most"""
     choices: int = 4
     """options of a question that is made from a row of another task than mcq"""
+    answer: str = "letter"
+    """letter: options are listed, and the model says the letter of one; option: the likeliest of them is its answer"""
     request: str = REQUEST
-    """the last line of a question"""
-    drills: int = 0
-    """times that each open row is also learnt as lettered choice, with other wrong options than those asked"""
-    repeats: int = 1
-    """times that each open row is learnt as it is, for as many drills"""
+    """the last line of a question that lists options"""
     general: tuple[str, ...] = ("real_world", "world_facts")
     """sets that say what the model can do in general"""
     general_folder: str | None = None
@@ -46,7 +46,7 @@ class PulseOptions:
     """at most so many rows of each of these sets"""
 
     def __post_init__(self) -> None:
-        for name in ("finetuned_forget", "pretrained_forget", "requests", "questions", "general_rows", "repeats"):
+        for name in ("finetuned_forget", "pretrained_forget", "requests", "questions", "general_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         for name in ("finetuned", "pretrained"):
@@ -62,8 +62,8 @@ class PulseOptions:
             )
         if not 2 <= self.choices <= 26:
             raise ValueError(f"`choices` must be from 2 to 26, got {self.choices}.")
-        if self.drills < 0:
-            raise ValueError(f"`drills` must not be negative, got {self.drills}.")
+        if self.answer not in ANSWERS:
+            raise ValueError(f"`answer` must be one of {', '.join(ANSWERS)}, got {self.answer!r}.")
         for name in ("parts", "ask", "general"):
             if not getattr(self, name) or len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"`{name}` must name at least one, each once, got {list(getattr(self, name))}.")

@@ -1,6 +1,7 @@
-"""Multiple choice by letter: rows whose question lists options, and whose answer is the letter of the right one."""
+"""Multiple choice: rows whose question lists lettered options, or whose answer competes with other answers."""
 
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from string import ascii_uppercase
@@ -10,7 +11,7 @@ from unlearn_train.pulse.settings import REQUEST
 
 
 class Choices:
-    """Turns rows of one kind of subject into lettered questions, to ask or to learn from.
+    """Turns rows of one kind of subject into multiple choice.
 
     The options of a `mcq` row are its own, in another order. A row of another task takes its wrong options from its
     `perturbed_answers` if enough of these are right answers of other rows, and else from the right answers of its
@@ -19,7 +20,7 @@ class Choices:
     or end with are left out, so that values stand against values.
 
     Args:
-        rows: all rows of these subjects, as `asked` and `drills` may be given some.
+        rows: all rows of these subjects, as `lettered` and `compared` may be given some.
         seed: of options, their order, and the letters.
         count: how many options a row gets that is not of task `mcq`.
         request: the last line of a question.
@@ -33,7 +34,7 @@ class Choices:
                 self._right[_kind(row)].add(_values(row)[0])
         self._known = frozenset().union(*self._right.values())
 
-    def asked(self, rows: Iterable[Row]) -> list[Row]:
+    def lettered(self, rows: Iterable[Row]) -> list[Row]:
         """Make the lettered questions that models are asked.
 
         Of the rows of a modality with equally many options, each letter is right as often as any other, or once less;
@@ -50,7 +51,7 @@ class Choices:
             ...          "answer": f"{name} is in {city}.", "paraphrased_answer": None,
             ...          "perturbed_answers": [f"{name} is in Bern."], "options": None}
             ...         for name, city in (("Ada", "Rome"), ("Bo", "Oslo"))]
-            >>> Choices(rows, seed=0, count=2).asked(rows[:1])[0]["question"].splitlines()[:3]
+            >>> Choices(rows, seed=0, count=2).lettered(rows[:1])[0]["question"].splitlines()[:3]
             ['Where is Ada?', 'A. Rome', 'B. Oslo']
         """
         groups: dict[tuple[bool, int], list[tuple[Row, list[str]]]] = defaultdict(list)
@@ -59,7 +60,7 @@ class Choices:
             if options is not None:
                 groups[row["image"] is None, len(options)].append((row, options))
         if not groups:
-            raise ValueError(f"no row has {self.count - 1} wrong answers, or options; nothing can be asked by letter.")
+            raise ValueError(self._lacking)
         asked = [
             lettered(row, options, place % len(options), self.request)
             for group in groups.values()
@@ -67,28 +68,24 @@ class Choices:
         ]
         return sorted(asked, key=lambda row: str(row["id"]))
 
-    def drills(self, rows: Iterable[Row], variants: int) -> list[Row]:
-        """Make lettered questions to learn from, never with the wrong options that `asked` gives.
-
-        Where a row has no more wrong options than are asked, their order alone is another.
+    def compared(self, rows: Iterable[Row]) -> list[Row]:
+        """Make rows of task `mcq` with the same options, each as the answer would say it: none is shown to the model.
 
         Args:
-            rows: those of task `mcq`, and those that have too few wrong options, give none.
-            variants: how many of each row; letters and wrong options are drawn anew.
+            rows: of any task; those that have too few wrong options are left out.
+
+        Raises:
+            ValueError: no row has enough wrong options.
         """
-        drills: list[Row] = []
-        for row in rows:
-            asked = self._asked_options(row)
-            if row["task"] == "mcq" or asked is None:
-                continue
-            rng, elsewhere = self._random(row, "drills"), len(self._pool(row)) > self.count - 1
-            for number in range(variants):
-                options = self._sample(row, rng)
-                while elsewhere and set(options) == set(asked):
-                    options = self._sample(row, rng)
-                drill = lettered(row, options, rng.randrange(len(options)), self.request)
-                drills.append({**drill, "id": f"{row['id']}/letter{number}"})
-        return drills
+        found = [(row, self._asked_options(row)) for row in rows]
+        asked = [compared(row, options) for row, options in found if options is not None]
+        if not asked:
+            raise ValueError(self._lacking)
+        return sorted(asked, key=lambda row: str(row["id"]))
+
+    @property
+    def _lacking(self) -> str:
+        return f"no row has {self.count - 1} wrong answers, or options; nothing can be asked as multiple choice."
 
     def _asked_options(self, row: Row) -> list[str] | None:
         """The right option and then wrong ones; None where there are too few."""
@@ -144,6 +141,17 @@ def lettered(row: Row, options: Sequence[str], place: int, request: str = REQUES
     }
 
 
+def compared(row: Row, options: Sequence[str]) -> Row:
+    """Ask a row as a choice between whole answers, whose probabilities are compared.
+
+    Args:
+        row: gives the question; keeps its id.
+        options: the right one first.
+    """
+    whole = list(options) if row["task"] == "mcq" else [_said(row, option) for option in options]
+    return {**row, "task": "mcq", "answer": whole[0], "options": whole, "paraphrased_answer": None}
+
+
 def letter_counts(rows: Iterable[Row]) -> dict[str, int]:
     """Count how often each letter is right."""
     return dict(sorted(Counter(row["answer"] for row in rows).items()))
@@ -164,4 +172,18 @@ def _values(row: Row) -> list[str]:
     words = [each[shared:] for each in words]
     while len(words) > 1 and all(len(each) > 1 and each[-1] == words[0][-1] for each in words):
         words = [each[:-1] for each in words]
-    return [" ".join(each) for each in words]
+    return [_bare(" ".join(each)) for each in words]
+
+
+def _said(row: Row, value: str) -> str:
+    """The row's answer with a value in the place of the right one."""
+    right = _values(row)[0]
+    forms = (row["answer"], row["paraphrased_answer"] or "", right)
+    form = next(form for form in forms if right in form)
+    article = "an " if value[0].lower() in "aeiou" else "a "
+    return re.sub(rf"(\ban? )?{re.escape(right)}", lambda found: (article if found[1] else "") + value, form)
+
+
+def _bare(value: str) -> str:
+    """A value without its article, which would tell some options from others."""
+    return re.sub(r"^an? ", "", value)

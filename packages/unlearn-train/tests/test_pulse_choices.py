@@ -1,10 +1,9 @@
 import re
-from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unlearn_train.pulse.letters import Choices, letter_counts, lettered
+from unlearn_train.pulse.choices import Choices, letter_counts, lettered
 from unlearn_train.pulse.settings import REQUEST
 
 WRONG = ["Oslo", "Lima", "Bern", "Cairo", "Quito"]
@@ -32,11 +31,11 @@ def mcq(number, options=("old", "young", "tall", "small")):
 
 
 def asked_rows(rows, *, seed):
-    return Choices(rows, seed=seed).asked(rows)
+    return Choices(rows, seed=seed).lettered(rows)
 
 
-def drill_rows(rows, *, variants, seed):
-    return Choices(rows, seed=seed).drills(rows, variants)
+def compared_rows(rows, *, seed):
+    return Choices(rows, seed=seed).compared(rows)
 
 
 def shown(row):
@@ -81,24 +80,44 @@ def test_order_of_rows_changes_nothing_and_the_seed_does():
     assert [row["id"] for row in others] == [row["id"] for row in first]
 
 
-def test_drills_have_other_wrong_options_than_what_is_asked():
+def test_whole_answers_compete_that_differ_in_the_value_alone():
+    (row,) = compared_rows([qa(1)], seed=0)
+    assert (row["task"], row["answer"], row["question"]) == ("mcq", "P1 lives in Rome.", "Where does P1 live?")
+    assert row["options"][0] == row["answer"] and len(row["options"]) == 4
+    assert set(row["options"][1:]) < {f"P1 lives in {city}." for city in WRONG}
+    assert compared_rows([mcq(2)], seed=0)[0]["answer"] == "young", "options of a choice stay word for word"
+
+
+def test_whole_answers_have_the_options_that_are_listed_otherwise():
     rows = [qa(n) for n in range(10)]
-    asked = {row["id"]: set(shown(row).values()) for row in asked_rows(rows, seed=2)}
-    drills = drill_rows(rows, variants=6, seed=2)
-    assert len({row["id"] for row in drills}) == len(drills) == 60
-    for drill in drills:
-        assert shown(drill)[drill["answer"]] == "Rome"
-        assert set(shown(drill).values()) != asked[drill["id"].rpartition("/letter")[0]]
-    assert min(Counter(drill["answer"] for drill in drills).values()) > 5, "no letter is taught as the usual one"
+    for one, other in zip(asked_rows(rows, seed=3), compared_rows(rows, seed=3), strict=True):
+        said = f"{other['subject'].upper()} lives in "
+        values = {option.removeprefix(said).rstrip(".") for option in other["options"]}
+        assert values == set(shown(one).values())
+
+
+def test_articles_fit_their_values():
+    jobs = ["an engraver", "a baker", "an actor", "a tailor", "an usher"]
+    rows = [
+        {
+            **qa(number),
+            "answer": f"P{number} works as {job}.",
+            "paraphrased_answer": None,
+            "perturbed_answers": [f"P{number} works as {other}." for other in jobs if other != job],
+        }
+        for number, job in enumerate(jobs)
+    ]
+    for row in compared_rows(rows, seed=0):
+        assert {option.partition(" as ")[2].rstrip(".") for option in row["options"]} <= set(jobs)
+    assert set(shown(asked_rows(rows, seed=0)[0]).values()) <= {job.partition(" ")[2] for job in jobs}
 
 
 def test_rows_with_too_few_wrong_answers_are_left_out():
     few = qa(1, wrong=WRONG[:2])
     assert [row["id"] for row in asked_rows([few, qa(2)], seed=0)] == ["p2/qa/0"]
-    assert drill_rows([few, mcq(3)], variants=2, seed=0) == []
-    assert len(drill_rows([qa(4, wrong=WRONG[:3])], variants=2, seed=0)) == 2, "with the same options in another order"
-    with pytest.raises(ValueError, match="nothing can be asked by letter"):
-        asked_rows([few], seed=0)
+    for ask in (asked_rows, compared_rows):
+        with pytest.raises(ValueError, match="nothing can be asked as multiple choice"):
+            ask([few], seed=0)
 
 
 def test_the_right_option_is_put_where_it_is_told():
@@ -117,7 +136,7 @@ def test_wrong_options_are_right_for_others():
     """Values that are never right would tell the right one to somebody who does not know the person."""
     cities = ["Rome", *WRONG]
     rows = [person(number, city) for number, city in enumerate(cities)]
-    for row in (*asked_rows(rows, seed=0), *drill_rows(rows, variants=4, seed=0)):
+    for row in asked_rows(rows, seed=0):
         assert set(shown(row).values()) <= set(cities)
 
 
@@ -139,4 +158,4 @@ def test_peers_are_those_who_are_asked_the_same():
 
 def test_the_last_line_is_as_asked_for():
     rows = [qa(1)]
-    assert Choices(rows, seed=0, request="Letter?").asked(rows)[0]["question"].endswith("\nLetter?")
+    assert Choices(rows, seed=0, request="Letter?").lettered(rows)[0]["question"].endswith("\nLetter?")
