@@ -96,6 +96,14 @@ def test_whole_answers_have_the_options_that_are_listed_otherwise():
         assert values == set(shown(one).values())
 
 
+def test_a_name_that_holds_the_value_stays():
+    rows = [person(number, city) for number, city in enumerate(["Rome", *WRONG])]
+    said = "Romeo Rome of Rome is in"
+    namesake = {**rows[0], "answer": f"{said} Rome.", "perturbed_answers": [f"{said} {city}." for city in WRONG]}
+    options = Choices(rows, seed=0).compared([namesake])[0]["options"]
+    assert all(option.startswith(said) for option in options)
+
+
 def test_articles_fit_their_values():
     jobs = ["an engraver", "a baker", "an actor", "a tailor", "an usher"]
     rows = [

@@ -131,6 +131,7 @@ def test_a_whole_run_fills_every_cell_and_is_done_once(answer, data, tmp_path, c
         assert {"forgotten_pct", "retained_pct", "general_pct_text"} <= set(known)
     asked = {row["state"]: results["states"][row["state"]]["forget"]["all"]["mcq_accuracy"]["n"] for row in table}
     assert [asked[f"sequential-ga-language+projector-{n}"] for n in (1, 2)] == [2, 4], "of those asked for so far"
+    assert results["states"]["pretrained"]["never_met"]["all"]["mcq_accuracy"]["n"] == 8
     assert said.splitlines()[0].startswith("setting")
     assert "PULSE: one" in (tmp_path / "one/report.html").read_text()
     assert yaml.safe_load((tmp_path / "one/run.yaml").read_text())["options"]["benchmark"] == "pulse"

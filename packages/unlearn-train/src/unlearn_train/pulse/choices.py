@@ -16,8 +16,8 @@ class Choices:
     The options of a `mcq` row are its own, in another order. A row of another task takes its wrong options from its
     `perturbed_answers` if enough of these are right answers of other rows, and else from the right answers of its
     peers: the rows of other subjects with the same task and number. So an option is as often wrong as it is right, and
-    nobody can tell the right one without knowing whom the question is about. The words that the answers of a row begin
-    or end with are left out, so that values stand against values.
+    which values are ever right tells nothing; a name or a face may still tell that some do not fit. The words that the
+    answers of a row begin or end with are left out, so that values stand against values.
 
     Args:
         rows: all rows of these subjects, as `lettered` and `compared` may be given some.
@@ -179,9 +179,11 @@ def _said(row: Row, value: str) -> str:
     """The row's answer with a value in the place of the right one."""
     right = _values(row)[0]
     forms = (row["answer"], row["paraphrased_answer"] or "", right)
-    form = next(form for form in forms if right in form)
+    form = next(form for form in forms if re.search(rf"(?<!\w){re.escape(right)}(?!\w)", form))
     article = "an " if value[0].lower() in "aeiou" else "a "
-    return re.sub(rf"(\ban? )?{re.escape(right)}", lambda found: (article if found[1] else "") + value, form)
+    # The last: a name that is asked about may hold the value too.
+    *_, last = re.finditer(rf"(\ban? )?(?<!\w){re.escape(right)}(?!\w)", form)
+    return form[: last.start()] + (article if last[1] else "") + value + form[last.end() :]
 
 
 def _bare(value: str) -> str:

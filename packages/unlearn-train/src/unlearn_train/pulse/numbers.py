@@ -34,7 +34,7 @@ def marks(evidence: "Evidence") -> list[Mark]:
     from unlearn_metrics import row_metrics
     from unlearn_metrics.functional import mcq_letter_accuracy
 
-    if len(evidence.generations):
+    if len(evidence.generations):  # rows of task `mcq` are not generated
         table = evidence.generations.to_pydict()
         right = mcq_letter_accuracy(table["generated"], table["answer"])
     else:

@@ -36,7 +36,9 @@ def finetuned(sets: Mapping[str, Sequence[str]], options: PulseOptions, *, seed:
     Raises:
         ValueError: there are fewer people than are asked for.
     """
-    names = {name for title, members in sets.items() if title.startswith(("forget", "retain")) for name in members}
+    names = {
+        name for title, members in sets.items() if title.startswith(("forget", "retain", "people")) for name in members
+    }
     return _sides(ranked(names, seed=seed), options.finetuned, options.finetuned_forget, "finetuned")
 
 
@@ -62,10 +64,8 @@ def ranked(names: Iterable[str], *, seed: int) -> list[str]:
 
 def _sides(names: Sequence[str], count: int, forget: int, title: str) -> Sides:
     if len(names) < count:
-        raise ValueError(
-            f"`pulse.{title}` asks for {count} people, the data has {len(names)}; ask for fewer "
-            f"(`--set pulse.{title}={len(names)}`), or give other data."
-        )
+        fewer = f"ask for fewer (`--set pulse.{title}={len(names)}`), or " if len(names) > 1 else ""
+        raise ValueError(f"`pulse.{title}` asks for {count} people, the data has {len(names)}; {fewer}give other data.")
     return Sides(tuple(names[:forget]), tuple(names[forget:count]))
 
 

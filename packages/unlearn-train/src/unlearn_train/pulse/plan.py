@@ -164,11 +164,13 @@ class Work:
         from unlearn_metrics.scoring import collect_evidence
 
         state, group = (of, "finetuned" if of == "target" else of) if isinstance(of, str) else (of.state, of.people)
+        # The pretrained model has never met the people learnt in finetuning: what it gets right of them is a guess.
+        groups = ("pretrained", "finetuned") if state == "pretrained" else (group,)
         model, processor = self._load(state)
         evidence = collect_evidence(
             model,
             processor,
-            {group: self.questions(group), "general": self.general()},
+            {**{name: self.questions(name) for name in groups}, "general": self.general()},
             max_new_tokens=ANSWER_TOKENS,
             token_budget=self.experiment.evaluate.batch_tokens,
             progress=not self.quiet,

@@ -17,7 +17,8 @@ METHODS = {"ga": "GA", "kl": "GA + KL on retain", "npo": "NPO"}
 MODALITIES = {"all": "all", "image": "image + text", "text": "text only"}
 _ASKED = {
     "letter": "Every question lists its options, and the model answers with a letter.",
-    "option": "Every question has several answers to choose from; the one that the model finds likeliest is its own.",
+    "option": "Every question has several answers to choose from; the one that the model finds likeliest is its own. "
+    "The paper asks by letter, so its numbers do not stand beside these.",
 }
 _HOW_TO_READ = (
     "Forgotten: how much of the accuracy on "
@@ -38,11 +39,13 @@ def report_page(results: Mapping[str, Any], *, title: str) -> str:
     table = results["pulse"]["table"]
     last = max((row["request"] for row in table), default=0)
     final = [row for row in table if row["request"] in (0, last)]
+    # The paper's numbers stand beside what was asked as there.
+    by_letter = results["pulse"]["answer"] == "letter"
     return document(
         title,
         element("header", element("h1", title), element("p", f"{_ASKED[results['pulse']['answer']]} {_HOW_TO_READ}")),
-        _section("In short", _summary(final), element("p", _PUBLISHED_NOTE, class_="note")),
-        *_one_request(final),
+        _section("In short", _summary(final, published=by_letter), *_published_note(published=by_letter)),
+        *_one_request(final, published=by_letter),
         *_requests(table),
         _section("Image and text apart", *(_by_modality(final, modality) for modality in ("image", "text"))),
         _section("Before unlearning", _base(results["states"]), *_letters(results["pulse"]["letters"])),
@@ -56,14 +59,19 @@ _PUBLISHED_NOTE = (
 )
 
 
+def _published_note(*, published: bool) -> Iterator[Html]:
+    if published:
+        yield element("p", _PUBLISHED_NOTE, class_="note")
+
+
 def _section(heading: str, *children: str) -> Html:
     return element("section", element("h2", heading), *children)
 
 
-def _summary(rows: Sequence[Row]) -> Html:
+def _summary(rows: Sequence[Row], *, published: bool) -> Html:
     """The table of the protocol: a line for each method and choice of parts, three columns for each setting."""
     settings = list(dict.fromkeys(row["setting"] for row in rows))
-    return _table(rows, settings, "all", published=True)
+    return _table(rows, settings, "all", published=published)
 
 
 def _by_modality(rows: Sequence[Row], modality: str) -> Html:
@@ -116,13 +124,13 @@ def _cell(row: Row | None, kind: str, modality: str) -> Html:
     return element("td", *shown, class_=start, title=f"{found['value']:.2f} %; n = {found['n']}")
 
 
-def _one_request(rows: Sequence[Row]) -> Iterator[Html]:
+def _one_request(rows: Sequence[Row], *, published: bool) -> Iterator[Html]:
     """In the form of the paper's figure 4: one request, knowledge from finetuning against that from pretraining."""
     for parts in dict.fromkeys(row["parts"] for row in rows):
         panels: dict[str, dict[str, dict[str, Value | None]]] = {}
         for row in rows:
             if row["parts"] == parts and row["setting"] != "sequential":
-                values = {kind: _value(row, kind, published=True) for kind in COLORS}
+                values = {kind: _value(row, kind, published=published) for kind in COLORS}
                 panels.setdefault(TITLES[row["setting"]], {})[method_title(row["method"])] = values
         drawing = bars(panels, label=f"Forgotten, retained and general percentages, {parts} trained")
         yield _section(
@@ -173,13 +181,19 @@ def _value(row: Row, kind: str, *, published: bool = False) -> Value | None:
 
 
 def _base(states: Mapping[str, Any]) -> Html:
-    """What the two models knew that unlearning began with."""
+    """What the two models knew that unlearning began with, and what one gets right of people that it never met."""
     heads = ("Model", "People", "Modality", "accuracy %", "questions")
     body = []
     for state, set_name in ((s, n) for s in ("pretrained", "target") for n in states[s]):
         for modality, metrics in states[state][set_name].items():
             found = metrics["mcq_accuracy"]
-            cells = (state, set_name, MODALITIES[modality], f"{100 * found['value']:.0f}", str(found["n"]))
+            cells = (
+                state,
+                set_name.replace("_", " "),
+                MODALITIES[modality],
+                f"{100 * found['value']:.0f}",
+                str(found["n"]),
+            )
             body.append(element("tr", *(element("td", cell) for cell in cells)))
     head = element("tr", *(element("th", title, scope="col") for title in heads))
     return element("table", element("thead", head), element("tbody", *body))

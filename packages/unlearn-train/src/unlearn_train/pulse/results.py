@@ -57,6 +57,8 @@ def compute(work: Work) -> dict[str, Any]:
     results: dict[str, Any] = {"states": {}, "summary": {}, "missing": {}}
     for state, group in (("pretrained", "pretrained"), ("target", "finetuned")):
         results["states"][state] = _accuracies(_sets(work, group, found[state]))
+    never_met = numbers.of_set(found["pretrained"], "finetuned")
+    results["states"]["pretrained"]["never_met"] = numbers.by_modality(never_met)
     table = []
     for cell in made:
         before, after = (_sets(work, cell.people, found[state], cell) for state in (_base(cell), cell.state))
