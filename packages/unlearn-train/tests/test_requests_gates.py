@@ -100,6 +100,12 @@ def test_other_forms_are_refused(text):
         Gate.parse(text)
 
 
+@pytest.mark.parametrize("text", ["forget.all.m<=1e999", "forget.all.m>=-1e999", "retain.all.m>=1e999*start"])
+def test_bounds_that_decide_nothing_are_refused(text):
+    with pytest.raises(ValueError, match="must be finite"):
+        Gate.parse(text)
+
+
 @pytest.mark.parametrize("has_holdout", [False, True])
 @pytest.mark.parametrize("has_real", [False, True])
 def test_the_defaults_fit_the_data(has_holdout, has_real):

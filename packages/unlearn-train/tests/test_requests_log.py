@@ -1,10 +1,13 @@
+import contextlib
 import hashlib
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 from unlearn_train.requests import log as log_module
@@ -149,6 +152,62 @@ def test_processes_take_turns(log):
     processes = [subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "error"}) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert [entry.content["seen"] for entry in log.read()] == list(range(75))
+
+
+@contextlib.contextmanager
+def without_rights():
+    """As somebody whom rights hold for; root may do all."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["nobody else", "a writer beside"])
+def test_a_log_is_read_where_nothing_can_be_written(others):
+    with tempfile.TemporaryDirectory() as name:  # not in pytest's folder, which is closed to others
+        folder = Path(name, "read only #1")
+        folder.mkdir()
+        log = Log(folder / "ledger.sqlite")
+        log.append(note("a"))
+        writer = sqlite3.connect(log.path)
+        if others:
+            assert writer.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+        Path(name).chmod(0o755)
+        before = sorted(folder.iterdir())
+        for path in before:
+            path.chmod(0o444)
+        folder.chmod(0o555)
+        with without_rights():
+            assert len(log.read()) == 1
+            with pytest.raises(RuntimeError):
+                log.append(note("b"))
+        assert sorted(folder.iterdir()) == before
+        folder.chmod(0o755)
+        writer.close()
+
+
+def test_reading_writes_nothing(log):
+    log.append(note("a"))
+    before = log.path.read_bytes()
+    assert len(log.read()) == 1
+    assert (log.path.read_bytes(), sorted(log.path.parent.iterdir())) == (before, [log.path])
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("SQLITE_BUSY_SNAPSHOT", RuntimeError), ("SQLITE_CORRUPT_VTAB", ValueError), ("SQLITE_FULL", OSError)],
+)
+def test_extended_codes_are_told_like_plain_ones(log, code, kind):
+    error = sqlite3.OperationalError("so")
+    error.sqlite_errorcode = getattr(sqlite3, code)
+    found = log_module._explained(error, log.path)
+    assert type(found) is kind
+    assert "so." not in str(found).removesuffix("backup.")
 
 
 def test_text_is_the_same_whatever_the_order():

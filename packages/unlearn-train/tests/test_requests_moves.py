@@ -34,16 +34,17 @@ class Book:
         given = {"reason": "asked", "date": "2026-01-31", "known": PEOPLE, "held_out": ["j"], **more}
         self.append(moves.add(self.ledger, subjects, **given))
 
-    def run(self, number=None, *, passes=True, until="judged"):
-        begun = moves.start(self.ledger, number, {})
+    def run(self, number=None, *, passes=True, until="judged", overrides=None):
+        begun = moves.start(self.ledger, number, {}, overrides)
         if begun is None:
             return
         self.append(begun)
         request = self.ledger.request(begun["request"])
         if until == "started":
             return
-        if until == "failed":
-            self.append({"kind": "failed", "request": request.number, "error": "nan"})
+        if until in ("failed", "diverged"):
+            how = {"diverged": True} if until == "diverged" else {}
+            self.append({"kind": "failed", "request": request.number, "error": "nan", **how})
             return
         if request.plan["state"] not in self.ledger.states:
             self.append({"kind": "unlearned", "request": request.number, "files": {}})
@@ -105,16 +106,96 @@ def test_a_plan_says_what_is_done(three):
 
 def test_what_was_cut_off_is_taken_up_with_the_same_plan(book):
     book.add("a")
-    for until in ("started", "unlearned", "failed"):
+    for until in ("started", "failed", "unlearned", "failed"):
         book.run(until=until)
         plan = book.ledger.requests[1].plan
-        book.add(PEOPLE[len(book.ledger.requests)])
         book.run(until="started")
         assert book.ledger.requests[1].plan == plan
         assert book.statuses()[0] == "running"
     book.run()
     assert book.statuses()[0] == "promoted"
     assert [entry.kind for entry in book.entries].count("started") == 1
+
+
+@pytest.mark.parametrize("until", ["started", "failed"])
+def test_whoever_asked_since_is_left_out_of_what_begins_anew(book, until):
+    book.add("a")
+    book.run(until=until)
+    book.add("b")
+    book.run(1, until="started")
+    plan = book.ledger.requests[1].plan
+    assert (plan["state"], plan["left_out"]) == ("s2", ["a", "b"])
+
+
+def test_whoever_asked_once_a_model_was_there_cannot_be_left_out_of_it(book):
+    book.add("a")
+    book.run(until="unlearned")
+    book.add("b")
+    book.run()
+    assert (book.ledger.current, book.ledger.requests[1].plan["left_out"]) == ("s1", ["a"])
+
+
+def test_a_failed_request_never_takes_the_model_of_another(book):
+    book.add("a")
+    book.add("b")
+    book.run(1, until="failed")
+    book.run(2)
+    book.roll_back(2)
+    book.run()
+    ledger = book.ledger
+    assert book.statuses() == ["promoted", "rolled back"]
+    assert {name: state.request for name, state in ledger.states.items()} == {"s0": None, "s2": 2, "s1": 1}
+    assert (ledger.current, ledger.forgotten(ledger.current)) == ("s1", [1])
+
+
+def test_a_model_of_another_is_not_gone_on_with(book):
+    book.add("a")
+    book.add("b")
+    book.run(1, until="failed")
+    # as logs had it in which a name could be used twice
+    book.append({**moves.start(book.ledger, 2, {}), "state": "s1"}, {"kind": "unlearned", "request": 2, "files": {}})
+    book.roll_back(2)
+    book.run(1, until="started")
+    assert book.ledger.requests[1].plan["state"] == "s2"
+
+
+def test_what_failed_holds_nobody_up(book):
+    for subject in "abc":
+        book.add(subject)
+    book.run(until="failed")
+    book.run()
+    book.run()
+    assert book.statuses() == ["failed", "promoted", "promoted"]
+    book.run()
+    assert book.statuses() == ["promoted"] * 3
+
+
+def test_what_diverged_begins_anew_with_another_seed(book):
+    book.add("a")
+    seeds, states = set(), []
+    for _ in range(3):
+        book.run(until="started")
+        plan = book.ledger.requests[1].plan
+        seeds.add(plan["seed"])
+        states.append(plan["state"])
+        book.run(until="diverged")
+    assert (len(seeds), states) == (3, ["s1", "s2", "s3"])
+
+
+def test_options_of_one_run_stay_with_it(book):
+    faster = {"train": {"learning_rate": 1e-3}}
+    book.add("a")
+    book.run(until="failed")
+    book.run(1, until="failed", overrides=faster)
+    assert {name: book.ledger.requests[1].plan[name] for name in ("state", "overrides")} == {
+        "state": "s2",
+        "overrides": faster,
+    }
+    book.run()
+    assert book.ledger.current == "s2"
+    book.add("b")
+    book.run()
+    assert "overrides" not in book.ledger.requests[2].plan
 
 
 def test_a_request_that_waits_holds_up_the_others(book):
@@ -155,15 +236,49 @@ def test_undoing_a_request_queues_those_after_it(three):
     assert three.ledger.forgotten(three.ledger.current) == [1, 3, 2]
 
 
-def test_going_back_to_a_state_undoes_all_after_it_and_going_on_restores_them(three):
+def test_going_back_to_a_state_queues_all_after_it_and_going_on_restores_them(three):
     three.roll_back("s1")
-    assert (three.statuses(), three.ledger.current) == (["promoted", "rolled back", "rolled back"], "s1")
+    assert (three.statuses(), three.ledger.current) == (["promoted", "queued", "queued"], "s1")
+    before = len(three.entries)
     three.roll_back("s1")
+    assert len(three.entries) == before
     three.roll_back("s3")
     assert (three.statuses(), three.ledger.current) == (["promoted"] * 3, "s3")
     assert three.ledger.requests[2].plan["state"] == "s2"
     three.roll_back("s0")
-    assert (three.statuses(), three.ledger.current) == (["rolled back"] * 3, "s0")
+    assert (three.statuses(), three.ledger.current) == (["queued"] * 3, "s0")
+    three.roll_back(2)
+    assert three.statuses() == ["queued", "rolled back", "queued"]
+
+
+@pytest.mark.parametrize("until", ["started", "unlearned", "failed"])
+def test_going_back_to_a_state_has_all_that_is_under_way_begin_anew(three, until):
+    three.add("d")
+    three.run(until=until)
+    three.roll_back("s3")
+    assert (three.statuses(), three.ledger.requests[4].plan) == ([*["promoted"] * 3, "queued"], None)
+    three.run()
+    assert three.ledger.current == "s5"
+
+
+def test_somebody_of_a_request_that_was_undone_can_be_asked_for_alone(book):
+    book.add("a", "b")
+    book.run()
+    book.roll_back(1)
+    book.add("a")
+    for act in (lambda: book.run(1), lambda: book.roll_back("s1")):
+        with pytest.raises(ValueError, match="request 1 was rolled back, and `a` is in request 2 by now"):
+            act()
+    book.run()
+    assert book.ledger.forgotten(book.ledger.current) == [2]
+    book.roll_back(2)
+    book.run(1)
+    assert book.statuses() == ["promoted", "rolled back"]
+
+
+def test_somebody_answers_for_what_is_undone(three):
+    with pytest.raises(ValueError, match="a rollback needs the name of who answers for it"):
+        moves.roll_back(three.ledger, "1", by=" ", note="")
 
 
 def test_going_back_gives_up_what_is_under_way(three):
@@ -174,7 +289,7 @@ def test_going_back_gives_up_what_is_under_way(three):
     three.run(passes=False)
     assert three.ledger.requests[4].plan["parent"] == "s2"
     three.roll_back("s2")
-    assert three.statuses() == ["promoted", "promoted", "rolled back", "rolled back"]
+    assert three.statuses() == ["promoted", "promoted", "rolled back", "queued"]
 
 
 def test_one_that_was_cut_off_goes_first(book):
@@ -215,7 +330,7 @@ def test_a_failed_one_starts_from_the_model_of_those_done_since(book):
         ({"subjects": ["x", "y"]}, "`x`, `y` are not in the data"),
         ({"subjects": ["j"]}, "`j` is in the set `holdout`"),
         ({"subjects": ["d", "a"]}, "`a` is in request 1 of 2026-01-31 already (promoted); nothing was added"),
-        ({"subjects": ["b"]}, "`b` is in request 2 of 2026-01-31 already (rolled back); `run FOLDER 2` runs it again"),
+        ({"subjects": ["b"]}, "`b` is in request 2 of 2026-01-31 already (queued); nothing was added"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(three, given, message):
@@ -260,7 +375,7 @@ ACTS = st.one_of(
         st.just("run"),
         st.sampled_from([None, 1, 2, 3]),
         st.booleans(),
-        st.sampled_from(["judged", "failed", "started", "unlearned"]),
+        st.sampled_from(["judged", "failed", "diverged", "started", "unlearned"]),
     ),
     st.tuples(st.just("approve"), st.integers(1, 4)),
     st.tuples(st.just("roll_back"), st.sampled_from(["1", "2", "3", "s0", "s1", "s2", "s3"])),
@@ -298,5 +413,11 @@ def test_whatever_is_done_a_ledger_adds_up(acts):
             assert request.plan is None
         assert before.requests.keys() <= ledger.requests.keys()
         assert before.states.keys() <= ledger.states.keys()
-        for one, other in itertools.combinations(ledger.requests.values(), 2):
+        alive = [each for each in ledger.requests.values() if each.status is not Status.ROLLED_BACK]
+        for one, other in itertools.combinations(alive, 2):
             assert not set(one.subjects) & set(other.subjects)
+        for name, state in before.states.items():
+            assert (ledger.states[name].request, ledger.states[name].plan) == (state.request, state.plan)
+        for request in ledger.requests.values():
+            made = ledger.states.get(request.plan["state"]) if request.plan else None
+            assert made is None or made.request == request.number

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from unittest.mock import ANY
 
 import pytest
 from unlearn_train import cli
@@ -64,7 +65,7 @@ def place(tmp_path_factory, make_row, write_dataset):
     home = tmp_path_factory.mktemp("requests")
     rows = [row for subject, work in WORK.items() for row in about(subject, work)]
     write_dataset(home / "data", rows, {"people": TAUGHT, "holdout": HOLDOUT, "world_facts": KNOWN})
-    size = TinySize(hidden=16, layers=1, heads=2, vocabulary=300, context=64)
+    size = TinySize(hidden=16, layers=1, heads=2, vocabulary=300, context=128)
     model, tokenizer = tiny_llama([row[name] for row in rows for name in ("question", "answer")], size, seed=1)
     save_model(model, tokenizer, home / "model")
     return home
@@ -298,7 +299,7 @@ def test_status_tells_how_far_each_request_is(opened):
 def test_a_model_that_waits_is_dropped(opened):
     add(opened, "ada", gates=[IMPOSSIBLE])
     opened("run")
-    assert opened("rollback", "1")[0] == 0
+    assert opened("rollback", "1", "--by", "me")[0] == 0
     assert opened("run") == (0, "there is nothing to run.\n", "")
     assert "rolled back" in opened("status")[1]
 
@@ -313,7 +314,7 @@ def test_what_is_done_already_is_not_done_again(opened, place, tmp_path):
     again = ["--model", place / "model", "--data", place / "data", *FAST, *LAX]
     assert opened("init", *again)[0] == 0
     assert opened("run", "--all")[0] == 0
-    assert opened("rollback", "s1")[0] == 0
+    assert opened("rollback", "s1", "--by", "me")[0] == 0
     assert audit(opened, tmp_path) == before
     assert (tmp_path / "audit/audit.html").read_text() == page
 
@@ -388,8 +389,9 @@ def test_a_model_that_was_changed_is_refused(opened, kind):
     assert (code, err.count("\n")) == (2, 1)
     what = {"altered": "was altered", "added": "was added", "gone": "is gone"}[kind]
     assert f"models/s1/{path.name} {what} since the ledger noted it" in err
-    assert opened("rollback", "s0", "--by", "me")[0] == 0
-    assert opened("status")[1].endswith("models/s0\n")
+    code, out, _ = opened("rollback", "s0", "--by", "me")
+    assert (code, out.splitlines()[0]) == (0, "queued again: request 1, 2")
+    assert out.endswith("models/s0\n")
 
 
 def test_a_model_that_was_changed_is_not_approved(opened, tmp_path):
@@ -429,7 +431,13 @@ def test_rows_that_were_changed_are_refused(requests, place, tmp_path, make_row,
         (["show", "7"], "there is no request 7"),
         (["approve", "1", "--by", "me"], "request 1 does not wait for approval: it is queued"),
         (["approve", "7", "--by", "me"], "there is no request 7"),
-        (["rollback", "s7"], "there is no state 's7'"),
+        (["rollback", "s7", "--by", "me"], "there is no state 's7'"),
+        (["rollback", "1", "--by", " "], "a rollback needs the name of who answers for it"),
+        (["run", "--set", "train.epochs=1"], "options of one run are for one request; give its number"),
+        (["run", "1", "--set", "train.epoch=1"], "no option `train.epoch`; did you mean `train.epochs`"),
+        (["run", "1", "--set", "seed=1"], "`seed` holds for the whole ledger"),
+        (["add", "--subjects", "bo", "--reason", "r", "--gate", "retian.all.probability>=0"], "did you mean `retain`"),
+        (["add", "--subjects", "bo", "--reason", "r", "--gate", "forget.image.probability<=1"], "no modality `image`"),
     ],
 )
 def test_bad_input_is_one_clear_line(opened, argv, message):
@@ -449,7 +457,16 @@ def test_bad_input_is_one_clear_line(opened, argv, message):
         (["--gate", "m<1"], "the gate 'm<1' cannot be read"),
         (["--set", "train.epoch=1"], "no option `train.epoch`; did you mean `train.epochs`"),
         (["--set", "retain=peple"], "there is no set `peple` in this data"),
-        (["--set", "retain=people,holdout"], "share subjects, max among them"),
+        (["--set", "retain=people,holdout"], "`retain` and the set `holdout` share subjects, max among them"),
+        (["--set", "rehearse=holdout"], "`rehearse` and the set `holdout` share subjects, max among them"),
+        (["--method", "eco"], "ECO is a guard"),
+        (["--method", "uld"], "ULD is a guard"),
+        (["--gate", "retain.all.rouge_l>=0"], "no metric `rouge_l`; did you mean `rouge_l_recall`"),
+        (["--gate", "real_faces.all.probability>=0"], "no set `real_faces`; did you mean `world_facts`"),
+        (["--gate", "forget.image.probability<=1"], "no modality `image`; known here: all, text"),
+        (["--gate", "retain.all.probability>=-1e999"], "must be finite"),
+        (["--gate", "membership.los_auc<=1"], "no number `los_auc`; did you mean `loss_auc`"),
+        (["--gate", "membership.loss_auc<=start"], "the bound of membership must be a number"),
         (["--set", "tasks=vqa"], "what is kept has no row of task vqa"),
         (["--set", "train.lora.merge=false"], "`train.lora.merge` must be true"),
         (["--model", "./nowhere"], "nowhere cannot be loaded as a model"),
@@ -476,7 +493,8 @@ def test_a_ledger_cannot_be_opened_with_something_else(opened, place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "argv", [["run"], ["status"], ["show", "1"], ["rollback", "1"], ["add", "--subjects", "a", "--reason", "r"]]
+    "argv",
+    [["run"], ["status"], ["show", "1"], ["rollback", "1", "--by", "me"], ["add", "--subjects", "a", "--reason", "r"]],
 )
 def test_where_there_is_no_ledger_it_is_said(requests, argv, tmp_path):
     code, _, err = requests(*argv)
@@ -489,7 +507,7 @@ def test_two_at_once_the_second_refuses_or_waits(opened):
     from unlearn_train.requests.locking import exclusive
 
     add(opened, "ada")
-    for part in (["run"], ["approve", "1", "--by", "me"], ["rollback", "s0"]):
+    for part in (["run"], ["approve", "1", "--by", "me"], ["rollback", "s0", "--by", "me"]):
         with exclusive(opened.folder / ".lock"):
             code, _, err = opened(*part)
         assert code == 1
@@ -530,3 +548,138 @@ def test_somebody_known_from_before_can_be_forgotten(opened):
     out = opened("show", 1)[1]
     assert "(world_facts)" not in out
     assert "(retain)" in out
+
+
+def test_a_guard_that_adds_up_is_taken(requests, place, tmp_path):
+    words = ["--model", place / "model", "--data", place / "data", "--method", "icul"]
+    words += ["--option", "forget=1", "--option", "retain=0", "--set", "evaluate.max_new_tokens=2"]
+    assert requests("init", *words, *LAX)[0] == 0
+    add(requests, "ada")
+    add(requests, "bo")
+    assert requests("run", "--all") == (0, ANY, "")
+    template = (tmp_path / "ledger/models/s2/chat_template.jinja").read_text(encoding="utf-8")
+    assert all(f"What does {name} Berg do?" in template for name in ("Ada", "Bo"))
+
+
+def test_a_guarded_model_is_no_start(requests, place, tmp_path):
+    (tmp_path / "guarded").mkdir()
+    (tmp_path / "guarded/guard.json").write_text("{}")
+    code, _, err = requests("init", "--model", tmp_path / "guarded", "--data", place / "data")
+    assert code == 2
+    assert "guarded has a guard around it (guard.json), which would be lost with the first request" in err
+
+
+def test_one_process_serves(opened, monkeypatch, place):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    begin = ["init", "--model", place / "model", "--data", place / "data", *FAST, *LAX]
+    for part in (begin, ["add", "--subjects", "ada", "--reason", "r"], ["run"], ["rollback", "s0", "--by", "me"]):
+        code, _, err = opened(*part)
+        assert code == 2
+        assert "requests are served by one process, and a launcher has started 2 (WORLD_SIZE)" in err
+
+
+def test_what_was_undone_is_said(opened):
+    add(opened, "ada")
+    add(opened, "bo")
+    opened("run", "--all")
+    out = opened("rollback", "1", "--by", "me")[1]
+    assert out.splitlines()[:3] == ["undone: request 1", "queued again: request 2", ""]
+    assert opened("rollback", "s2", "--by", "me")[1].splitlines()[0] == "done again: request 1, 2"
+
+
+def test_damaged_evidence_of_before_is_asked_again(opened, tmp_path):
+    add(opened, "ada")
+    add(opened, "bo")
+    assert opened("run")[0] == 0
+    damaged = opened.folder / "evidence/s1/start/scores.parquet"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:100])
+    assert opened("run")[0] == 0
+    damaged.write_bytes(whole)  # what is in both pieces counts once
+    add(opened, "cy")
+    assert opened("run")[0] == 0
+    states = audit(opened, tmp_path)["states"]
+    starts = [state["numbers"]["start"]["forget_1"]["all"]["probability"] for state in states[1:]]
+    assert starts[0] == starts[1] == starts[2]
+    assert len(states[3]["evidence"]) == len(states[1]["evidence"])
+
+
+def test_evidence_depends_on_who_scores(opened, monkeypatch):
+    from unlearn_train.stages import Run
+
+    asked = {}
+    whole = Run.make
+
+    def note(self, stages):
+        asked.update({stage.name: stage.packages for stage in stages})
+        return whole(self, stages)
+
+    monkeypatch.setattr(Run, "make", note)
+    add(opened, "ada")
+    assert opened("run")[0] == 0
+    assert "unlearn-metrics" in asked["evidence/s1"]
+    assert "unlearn-metrics" not in asked["models/s1"]
+
+
+def test_who_approved_is_shown_with_the_state(opened, tmp_path):
+    add(opened, "ada", gates=[IMPOSSIBLE])
+    opened("run")
+    assert opened("approve", "1", "--by", "R. Roe", "--note", "seen")[0] == 0
+    assert "approved by R. Roe: seen" in opened("show", 1)[1]
+    first, second = audit(opened, tmp_path)["states"]
+    assert (first["by"], first["note"]) == (None, None)
+    assert (second["by"], second["note"]) == ("R. Roe", "seen")
+    page = (tmp_path / "audit/audit.html").read_text(encoding="utf-8")
+    assert "<td>approved by</td><td>R. Roe</td>" in page
+
+
+def test_a_run_of_its_own_options_begins_anew_and_says_so(opened, monkeypatch, tmp_path):
+    from unlearn_train import applying
+
+    rates = []
+    whole = applying.unlearn
+
+    def diverge(model, processor, method, forget, retain, train, **more):
+        rates.append((train.learning_rate, train.seed))
+        if train.learning_rate > 1e-3:
+            (more["resume"] / "checkpoint").mkdir(parents=True)
+            raise FloatingPointError("the loss is nan")
+        return whole(model, processor, method, forget, retain, train, **more)
+
+    monkeypatch.setattr(applying, "unlearn", diverge)
+    add(opened, "ada")
+    add(opened, "bo")
+    for _ in range(2):
+        assert opened("run", "1")[0] == 1
+    assert opened("run", "1", "--set", "train.learning_rate=1e-3")[0] == 0
+    assert [rate for rate, _ in rates] == [3e-3, 3e-3, 1e-3]
+    assert len({seed for _, seed in rates}) == 3
+    told = audit(opened, tmp_path)
+    started = [entry for entry in told["entries"] if entry["kind"] == "started"]
+    assert [entry.get("overrides") for entry in started] == [None, None, {"train": {"learning_rate": 1e-3}}]
+    assert told["current"] == "s3"
+    assert {path.name for path in (opened.folder / "models").iterdir()} == {"s0", "s3"}
+
+
+def test_what_is_left_of_given_up_attempts_is_removed(tmp_path):
+    from unlearn_train.requests.files import clear_abandoned
+
+    names = ["s0", "s1", ".s2.partial", "s2", ".s3.old", "mine", ".s11.partial"]
+    for name in names:
+        (tmp_path / "models" / name).mkdir(parents=True)
+    clear_abandoned(tmp_path, {"s0", "s1", "s11"})
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"s0", "s1", "mine", ".s11.partial"}
+
+
+def test_the_names_that_gates_take_are_those_that_are_computed():
+    from unlearn_metrics._cells import SET_METRICS
+    from unlearn_metrics._consistency import _SCORES
+    from unlearn_metrics.benchmarks import AGGREGATES
+    from unlearn_metrics.functional._membership import ATTACKS
+    from unlearn_train.requests import naming
+
+    assert {*naming.METRICS} == {*SET_METRICS} - {"normalized_probability", "extraction_strength_ou"}
+    assert naming.CONSISTENT == _SCORES
+    assert {*naming.ATTACKS} == {f"{name}_auc" for name in ATTACKS} - {"grad_norm_auc", "reference_auc"}  # not asked
+    means = {name for name, each in AGGREGATES.items() if each.formula == "harmonic_mean"}
+    assert {*naming.SUMMARY} == means | {*naming.ATTACKS}

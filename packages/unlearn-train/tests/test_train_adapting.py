@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from unlearn_core import TaskArithmetic, build_method, lora_l1
+from unlearn_train import adapting
 from unlearn_train.adapting import adapted, adapters_off, merge_adapters
 from unlearn_train.applying import unlearn
 from unlearn_train.collation import Collator, EncodedRows
@@ -240,6 +241,15 @@ def test_a_spoilt_adapter_is_named(adapter, spoil, says):
     spoil(adapter)
     with pytest.raises(ValueError, match=says):
         load_model(adapter)
+
+
+def test_an_error_is_not_hidden_by_a_merge(fresh, monkeypatch):
+    """Under ZeRO's third stage there are no whole weights after it."""
+    model, _ = fresh()
+    monkeypatch.setattr(adapting, "merge_adapters", lambda model: pytest.fail("there is nothing to merge into"))
+    with pytest.raises(FloatingPointError, match="the loss"), adapted(model, TrainOptions(lora=LORA)):
+        raise FloatingPointError("the loss is not finite")
+    assert all(value.requires_grad for value in model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Two processes are started once, as this file's own command, and run every case.
 
 import gc
 import itertools
+import math
 import os
 import socket
 import subprocess
@@ -29,6 +30,7 @@ FURTHER = [
     ("llama", "npo", "zero3-offload"),
 ]
 CASES = [*TABLE, *LORA, *FURTHER]
+WATCHED = ["", "zero2", "zero3", "lora zero2"]
 
 
 def trained(kind, method, how, models, data):
@@ -60,9 +62,36 @@ def trained(kind, method, how, models, data):
     return log, {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
+def watched(how, models, data, resume=None):
+    """The log of a training that ends below the floor, and what the model knows after it of the rows to forget."""
+    from unlearn_core import build_method
+    from unlearn_train.data import RowSets
+    from unlearn_train.models import load_model
+    from unlearn_train.settings import LoraOptions, TrainOptions, WatchOptions
+    from unlearn_train.unlearning import forget
+    from unlearn_train.watching import answer_probability
+
+    model, processor = load_model(Path(models) / "llama")
+    sets = RowSets.read(Path(data))
+    sides = [sets.select(name, {"qa"}) for name in ("forget10", "retain90")]
+    options = TrainOptions(
+        epochs=8,
+        batch_size=BATCH,
+        learning_rate=1e-2 if "lora" in how else 2e-2,
+        schedule="constant",
+        warmup=0.0,
+        lora=LoraOptions(rank=4) if "lora" in how else None,
+        deepspeed=how.removeprefix("lora").strip() or None,
+        watch=WatchOptions(every=0.1, level=0.0, floor=0.985 if "lora" in how else 0.5),
+    )
+    log = forget(model, processor, build_method("ga"), *sides, options, resume=resume, quiet=True)
+    return log, answer_probability(model, processor, sides[0], options)
+
+
 def main(models, data, out):
     """What each of the two processes does; the first writes what came of it."""
     from unlearn_train import launching
+    from unlearn_train.zero import asks_for_deepspeed
 
     launching.join()
     gc.freeze()  # else what was imported is looked through after every training
@@ -70,6 +99,11 @@ def main(models, data, out):
         found = trained(*case, models, data)
         if launching.rank() == 0:
             torch.save(found, Path(out) / "-".join(case))
+        assert not asks_for_deepspeed(None), "the next training would use it too"
+    for how in WATCHED:
+        found = watched(how, models, data, Path(out) / "checkpoints" if "lora" in how else None)
+        if launching.rank() == 0:
+            torch.save(found, Path(out) / f"watched-{how}")
     launching.leave()
 
 
@@ -120,6 +154,28 @@ def test_two_processes_train_as_one(kind, method, how, together, saved):
     assert weights.keys() == expected.keys() == start.keys()
     assert max(float((weights[name] - expected[name]).abs().max()) for name in weights) < 1e-4
     assert max(float((weights[name] - start[name]).abs().max()) for name in weights) > 1e-3
+
+
+@pytest.mark.parametrize("how", WATCHED)
+def test_two_processes_keep_the_best_state(how, together):
+    out, _ = together
+    log, known = torch.load(out / f"watched-{how}")
+    looks = [look for look in log if "eval_score" in look]
+    best = max(looks, key=lambda look: look["eval_score"])
+    assert looks[-1]["eval_score"] == -math.inf < best["eval_score"]
+    assert known == pytest.approx(best["eval_forget_probability"], rel=5e-4)
+    others = [look["eval_forget_probability"] for look in looks if look is not best]
+    assert all(other != pytest.approx(known, rel=2e-3) for other in others), "it can be told from the others"
+
+
+def test_a_checkpoint_holds_no_weights_that_are_not_trained(together):
+    states = list((together[0] / "checkpoints").rglob("*model_states.pt"))
+    assert states
+    for path in states:
+        found = torch.load(path, weights_only=False)
+        tied = {"lm_head.weight"}  # DeepSpeed goes by names, and the embedding has two
+        assert {name for name in found["module"] if "lora_" not in name} == tied < found["module"].keys()
+        assert not found.get("frozen_param_fragments")
 
 
 if __name__ == "__main__":

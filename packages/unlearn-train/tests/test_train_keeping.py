@@ -191,7 +191,34 @@ def test_processes_share_the_rows_and_come_to_the_same(keeper, encoded_rows, mon
         made = keeper(folder=None, batch_size=2)
         monkeypatch.setattr(keeping, "_agreed", lambda found: found)
         parts.append(made.keep(encoded_rows, range(4), "logps", logps).values)
-        assert len(made.sizes) == 1, "one of two batches"
+        assert len(made.sizes) == 1, "one of two batches, or for nothing"
     shared = torch.stack([part.view(torch.uint8) for part in parts])
     assert torch.equal(shared.amax(0).view(whole.dtype), whole)
     assert (shared != 0).any(-1).sum() <= ranks and int((shared != 0).sum(0).max()) == 1
+
+
+@pytest.mark.parametrize("kind", ["llama"])
+@pytest.mark.parametrize(("ranks", "runs"), [(2, 2), (3, 1), (5, 1)])
+def test_all_processes_run_as_often(keeper, encoded_rows, monkeypatch, ranks, runs):
+    """Three batches: where each has but a share of the weights, one that did not run would leave the others waiting."""
+    monkeypatch.setattr(keeping.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(keeping.dist, "get_world_size", lambda: ranks)
+    monkeypatch.setattr(keeping, "_greatest", lambda values: values)
+    monkeypatch.setattr(keeping, "_agreed", lambda found: found)
+    for rank in range(ranks):
+        monkeypatch.setattr(keeping.dist, "get_rank", lambda rank=rank: rank)
+        made = keeper(folder=None, batch_size=1)
+        made.keep(encoded_rows, range(3), "logps", logps)
+        assert len(made.sizes) == runs
+
+
+@pytest.mark.parametrize("kind", ["llama"])
+def test_what_another_precision_gives_is_kept_apart(keeper, encoded_rows, tmp_path):
+    change = torch.nn.Module.float  # weights in float64 are not cast
+    keeper(change).keep(encoded_rows, range(4), "logps", logps)
+    other = keeper(change)
+    other.precision = "bf16"
+    kept = other.keep(encoded_rows, range(4), "logps", logps)
+    assert other.sizes and len(list(tmp_path.iterdir())) == 2
+    assert "forward" not in vars(other.model)
+    assert 0 < float((kept[0].double() - alone(other.model.eval(), encoded_rows[0])).abs().max()) < 0.1

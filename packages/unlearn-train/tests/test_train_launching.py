@@ -53,6 +53,18 @@ def test_one_that_fails_ends_all_with_its_line_alone(started):
     assert started(text) == (2, "", "unlearn: 1 of 2 failed\n")
 
 
+def test_the_line_of_the_first_that_failed_is_shown(started):
+    """Others fail for the want of it, and are gone before it is."""
+    text = (
+        "import os, sys, time; from pathlib import Path; from unlearn_train import launching\n"
+        "say = lambda: launching.say_last(f'unlearn: {launching.rank()} failed')\n"
+        "if launching.rank() == 1: say(); time.sleep(1); sys.exit(2)\n"
+        "while not (Path(os.environ[launching.LINES]) / '1').is_file(): time.sleep(0.01)\n"
+        "say(); sys.exit(1)"
+    )
+    assert started(text) == (2, "", "unlearn: 1 failed\n")
+
+
 def test_one_that_is_killed_is_named(started):
     text = "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(60)"
     code, out, err = started(text)
@@ -98,7 +110,7 @@ def test_two_processes_save_a_model_and_say_nothing(saved, folder, tmp_path):
     out = tmp_path / "out"
     where = ["--model", saved["llama"], "--data", folder, "--out", out]
     assert unlearn(*FORGET, *where, "--nproc", 2, "--set", "batch_size=4", OMP_NUM_THREADS="1") == (0, "", "")
-    assert {path.name for path in out.iterdir()} == {path.name for path in saved["llama"].iterdir()}
+    assert {path.name for path in out.iterdir()} == {"training.json", *(path.name for path in saved["llama"].iterdir())}
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 

@@ -1,7 +1,8 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-from unlearn_train.options import build, describe, merge, nest, place, plain, read_yaml
+from unlearn_train.options import build, decisive, describe, merge, nest, place, plain, read_yaml
+from unlearn_train.settings import TrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +145,15 @@ def test_plain_values_build_the_same_again():
     assert plain(options)["tasks"] == ["a", "b"]
     assert plain(options)["free"] == {"k": [1, 2]}
     assert build(Outer, plain(Outer(name="x", inner=Inner(count=4)))) == Outer(name="x", inner=Inner(count=4))
+
+
+def test_a_result_depends_on_what_a_named_file_holds(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text("{}")
+    chosen = TrainOptions(deepspeed=str(path))
+    before = decisive(chosen)
+    assert decisive(replace(chosen, save_every=0.5, report_to=("tensorboard",))) == before
+    assert decisive(replace(chosen, seed=1)) != before
+    path.write_text('{"zero_optimization": {}}')
+    assert decisive(chosen) != before
+    assert decisive(TrainOptions(deepspeed="zero2"))["deepspeed"] == "zero2"

@@ -1,5 +1,6 @@
 """What is kept of the reference gives what a second model gives, step for step."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -105,6 +106,27 @@ def test_dropout_leaves_the_reference_alone(fresh, sides, monkeypatch):
         assert not found.requires_grad
         with torch.no_grad():
             torch.testing.assert_close(found, before(**inputs).logits[:, -found.shape[1] :], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["llama"])
+@pytest.mark.parametrize("options", [{}, {"reference": "model"}, {"lora": LORA}], ids=["kept", "model", "adapter off"])
+def test_in_bf16_a_model_is_at_first_what_it_was(fresh, sides, options, monkeypatch):
+    """NPO's ratio and KL's divergence are 0, where they would be some 1e-2 from a reference in float32."""
+    found = []
+
+    def note(trainer, parts, note=UnlearnTrainer.note):
+        found.append(parts)
+        note(trainer, parts)
+
+    monkeypatch.setattr(UnlearnTrainer, "note", note)
+    for name, given in (("npo", {"beta": 0.1}), ("kl", {})):
+        model, processor = fresh()
+        schedule = replace(SCHEDULE, precision="bf16", **options)
+        forget(model, processor, build_method(name, **given), *sides, schedule, quiet=True)
+        first = found[0]
+        found.clear()
+        term, wanted = (first.forget, 2 / 0.1 * math.log(2)) if name == "npo" else (first.retain, 0.0)
+        assert float(term.detach()) == pytest.approx(wanted, abs=1e-4)
 
 
 def untie(model, bias=False):

@@ -1,5 +1,6 @@
 """A training that is killed and started again ends in the weights of one that was not."""
 
+import copy
 import json
 import os
 import random
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.serialization import safe_globals
 from unlearn_train import cli
-from unlearn_train.checkpoints import DATA_ALONE, MARK, WEIGHTS, Checkpoint, data_alone
+from unlearn_train.checkpoints import DATA_ALONE, MARK, WEIGHTS, Checkpoint, _processor_digest, data_alone
 from unlearn_train.safety import FiniteSteps
 
 KILLED = Path(__file__).with_name("killed.py")
@@ -174,7 +175,8 @@ def test_where_no_checkpoint_is_whole_a_training_begins_anew(cut_off, go_on):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"train": {**STEPS, "learning_rate": 1e-2}}, "another training, whose options is not the same"),
+        ({"train": {**STEPS, "learning_rate": 1e-2}}, "of another training, whose `learning_rate` is not the same"),
+        ({"train": {**STEPS, "lora": {}, "seed": 3}}, "whose `lora` and `seed` are not the same"),
         ({"tasks": ["qa", "mcq"]}, "whose forget rows and retain rows are not the same"),
         ({"method": "simnpo"}, "whose method is not the same"),
     ],
@@ -194,6 +196,17 @@ def test_another_model_begins_anew(cut_off, go_on, saved, tmp_path):
     assert equal and "whose model is not the same" in said
 
 
+def test_a_processor_is_known_by_its_words_and_by_what_it_does_to_images(llava):
+    processor = copy.deepcopy(llava[1])
+    found = [_processor_digest(processor)]
+    processor.image_processor.image_mean = [0.1, 0.1, 0.1]
+    found.append(_processor_digest(processor))
+    processor.tokenizer.add_tokens(["zyzzyva"])
+    found.append(_processor_digest(processor))
+    assert len(set(found)) == 3
+    assert _processor_digest(copy.deepcopy(processor)) == found[-1]
+
+
 def test_a_record_that_cannot_be_read_begins_anew(cut_off, go_on):
     cut_short(cut_off / "about.json")
     (cut_off / "about.json").write_text("[")
@@ -201,8 +214,9 @@ def test_a_record_that_cannot_be_read_begins_anew(cut_off, go_on):
     assert equal and "whose record is not the same" in said
 
 
-def test_how_often_checkpoints_are_written_may_change(go_on):
-    said, equal = go_on(train={**STEPS, "save_every": 0.5})
+@pytest.mark.parametrize("more", [{"save_every": 0.5}, {"report_to": ["none"]}])
+def test_what_changes_no_result_may_change(go_on, more):
+    said, equal = go_on(train={**STEPS, **more})
     assert equal and "going on from step 6, " in said
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from unlearn_train import stages
@@ -102,6 +103,29 @@ def test_a_failure_leaves_the_old_result(tmp_path):
     assert Run(tmp_path).record(old) is not None
     Run(tmp_path).make([stage([], options={"a": 3}, text="later")])
     assert content(tmp_path) == ["models/target/result", "models/target/stage.json"]
+
+
+def test_results_are_on_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    def fill(out):
+        (out / "more").mkdir()
+        (out / "more/result").write_text("x")
+
+    synced = []
+    sync = os.fsync
+
+    def note(handle):
+        path = Path(f"/proc/self/fd/{handle}").readlink() if sys.platform == "linux" else tmp_path
+        synced.append((os.path.relpath(path, tmp_path), (tmp_path / "models/target").exists()))
+        sync(handle)
+
+    monkeypatch.setattr(stages.os, "fsync", note)
+    Run(tmp_path, quiet=True).make([Stage("models/target", fill, {})])
+    assert len(synced) == 6
+    if sys.platform == "linux":
+        parts = [".", "more", "more/result", "stage.json"]
+        before = {os.path.normpath(f"models/.target.partial/{part}") for part in parts}
+        assert set(synced[:4]) == {(part, False) for part in before}
+        assert synced[4:] == [("models", True), (".", True)]
 
 
 def test_partial_work_is_taken_up_only_where_it_was_made_from_the_same(tmp_path):

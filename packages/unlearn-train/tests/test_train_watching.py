@@ -6,6 +6,7 @@ from unlearn_core import build_method
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.encoding import IGNORED
 from unlearn_train.settings import LoraOptions, TrainOptions, WatchOptions
+from unlearn_train.training import finetune
 from unlearn_train.unlearning import forget
 from unlearn_train.watching import SCORE, Watch, answer_probability, mean_probability
 
@@ -83,6 +84,22 @@ def test_adapters_are_put_back_as_weights_are(fresh, sides):
     )
 
 
+@pytest.mark.parametrize("kind", ["llama"])
+@pytest.mark.parametrize("floor", [0.0, 0.9])
+def test_what_was_cut_off_after_its_end_is_not_trained_any_further(fresh, sides, floor, tmp_path):
+    """Killed before the model was saved: the same again gives the best state, whichever rule had ended it."""
+    first = answer_probability(*fresh(), sides[0], options())
+    chosen = options(learning_rate=1e-2, level=0.5 * first if floor == 0 else 0.0, floor=floor, every=0.1)
+    found = []
+    for _ in range(2):
+        model, processor = fresh()
+        log = forget(model, processor, build_method("ga"), *sides, chosen, resume=tmp_path / "training", quiet=True)
+        found.append((log, {name: value.clone() for name, value in model.state_dict().items()}))
+    assert len(looks(found[0][0])) < 10, "a rule had ended it"
+    assert found[1][0] == found[0][0]
+    assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
+
+
 def test_no_state_below_the_floor_is_given_away(fresh, sides):
     model, processor = fresh()
     with pytest.raises(ValueError, match="every state that was looked at fell below the floor"):
@@ -130,3 +147,17 @@ def test_the_log_goes_to_tensorboard(fresh, sides, tmp_path, monkeypatch):
     log = forget(model, processor, build_method("graddiff"), *sides, chosen, quiet=True)
     assert list((tmp_path / "logs").glob("events.out.*"))
     assert all(entry["tokens_per_second"] > 0 and entry["peak_memory_gib"] > 0 for entry in log)
+
+
+def test_a_model_that_says_nothing_finite_is_not_taken_for_one_that_forgot(fresh, sides):
+    model, processor = fresh()
+    with torch.no_grad():
+        next(iter(model.parameters())).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="not finite where it is watched"):
+        answer_probability(model, processor, sides[0], options())
+
+
+@pytest.mark.parametrize("given", [{"watch": WatchOptions()}, {"lora_l1": 0.1}])
+def test_options_of_unlearning_are_refused_where_rows_are_learnt(given, fresh, sides):
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}` is for unlearning"):
+        finetune(*fresh(), sides[0], TrainOptions(**given), quiet=True)

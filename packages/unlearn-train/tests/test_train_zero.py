@@ -58,6 +58,16 @@ def test_options_and_launchers_ask_for_deepspeed(monkeypatch):
     assert asks_for_deepspeed(None)
 
 
+@pytest.mark.parametrize("before", [None, "false", "true"])
+def test_one_training_does_not_ask_for_the_next(monkeypatch, before):
+    monkeypatch.delenv(zero.ASKED, raising=False)
+    if before is not None:
+        monkeypatch.setenv(zero.ASKED, before)
+    with deepspeed_if(False):
+        monkeypatch.setenv(zero.ASKED, "true")  # as accelerate does
+    assert asks_for_deepspeed(None) == (before == "true")
+
+
 def test_nobody_finds_deepspeed_unless_it_is_asked_for():
     """In a process of its own, where nothing has imported it."""
     program = (

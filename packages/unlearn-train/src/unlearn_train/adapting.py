@@ -30,7 +30,8 @@ NAME = "default"
 def adapted(model: PreTrainedModel, options: TrainOptions) -> Iterator[None]:
     """Have the chosen parts of `model` trained, or adapters on them, and nothing else, while the context lasts.
 
-    At its end adapters are merged into the weights, unless the options say that they are to be kept.
+    At its end adapters are merged into the weights, unless the options say that they are to be kept. After an error
+    they stay where they are: there may be no whole weights to merge them into.
 
     Args:
         model: changed in place.
@@ -49,9 +50,9 @@ def adapted(model: PreTrainedModel, options: TrainOptions) -> Iterator[None]:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(name in chosen and parameter.requires_grad)
         yield
-    finally:
         if options.lora is not None and options.lora.merge:
             merge_adapters(model)
+    finally:
         for parameter, was_trained in before.items():
             parameter.requires_grad_(was_trained)
 

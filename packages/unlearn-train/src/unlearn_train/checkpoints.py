@@ -14,7 +14,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -89,7 +88,8 @@ class Checkpoints:
             differ = ["record"]
         if differ:
             _LOG.warning(
-                "%s holds another training, whose %s %s not the same; this one begins anew.",
+                "%s holds the checkpoints of another training, whose %s %s not the same; they are removed and this one "
+                "begins anew.",
                 self.folder,
                 " and ".join(sorted(differ)),
                 "is" if len(differ) == 1 else "are",
@@ -196,12 +196,15 @@ def deepspeed_classes() -> list[Any]:
 def save_checkpoint(trainer: Trainer, folder: Path, more: Mapping[str, Tensor]) -> None:
     """Write the weights that are trained, the buffers that are saved with a model, and `more`.
 
-    Nothing is written of what DeepSpeed trains: it writes the weights with its optimizer.
+    Of what DeepSpeed trains there is but the folder: it writes the weights with its optimizer, afterwards. A trainer
+    takes note of its best state where that has a folder already.
     """
-    if trainer.is_deepspeed_enabled or not trainer.args.should_save:
+    if not trainer.args.should_save:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if trainer.is_deepspeed_enabled:
         return
     model: Any = trainer.model
-    folder.mkdir(parents=True, exist_ok=True)
     kept = model.state_dict().keys()
     tensors = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     tensors |= {name: buffer.clone() for name, buffer in model.named_buffers() if name in kept}
@@ -213,7 +216,8 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Tensor]:
     """Read the weights that `save_checkpoint` wrote into the model, and return what was written with them."""
     model: Any = trainer.model
     model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    return load_file(folder / MORE, device=str(trainer.args.device))
+    # Not by its own `device`, which knows no cpu:0.
+    return {name: value.to(trainer.args.device) for name, value in load_file(folder / MORE).items()}
 
 
 def describe_training(
@@ -232,16 +236,29 @@ def describe_training(
         rows: by side.
         method: the loss, with all that goes with it.
     """
-    plain = {**options.plain(replace(chosen, save_every=0.0)), "processes": launching.processes()}
-    template = [type(processor).__name__, len(tokenizer_of(processor)), str(processor.chat_template)]
     return {
-        "options": _digest(plain),
+        **{f"`{name}`": json.dumps(value, sort_keys=True) for name, value in options.decisive(chosen).items()},
+        "number of processes": str(launching.processes()),
         "method": _digest(repr(method)),
-        "model": model_digest(model),
-        "processor": _digest(template),
+        "model": launching.agree(model_digest(model) if launching.rank() == 0 else ""),
+        "processor": _processor_digest(processor),
         **{f"{side} rows": _rows_digest(side_rows) for side, side_rows in rows.items()},
-        "software": _digest({name: installed_version(name) for name in VERSIONED}),
+        **{f"version of {name}": str(installed_version(name)) for name in VERSIONED},
     }
+
+
+def _processor_digest(processor: Processor) -> str:
+    tokenizer: Any = tokenizer_of(processor)
+    images = getattr(processor, "image_processor", None)
+    return _digest(
+        [
+            type(processor).__name__,
+            str(processor.chat_template),
+            tokenizer.get_vocab(),
+            str(tokenizer.special_tokens_map),
+            None if images is None else images.to_dict(),
+        ]
+    )
 
 
 def _rows_digest(rows: Iterable[Row]) -> str:
@@ -254,7 +271,7 @@ def _rows_digest(rows: Iterable[Row]) -> str:
 
 
 def _digest(what: Any) -> str:
-    return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return blake2b(json.dumps(what, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
 def _write(path: Path, what: Any) -> None:

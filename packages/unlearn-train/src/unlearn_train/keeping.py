@@ -13,17 +13,19 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import convert_outputs_to_fp32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 from unlearn_core import Batch, ModelForward
 
+from unlearn_train import launching
 from unlearn_train.answers import answers_alone
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.encoding import IGNORED, Encoded
 
-FORMAT = "1"
+FORMAT = "2"
 """of the files: those of another are made anew"""
 
 Say = Callable[[ModelForward, Batch], Tensor]
@@ -64,12 +66,24 @@ class Keeper:
         collate: makes batches of rows.
         batch_size: rows at a time.
         folder: where to write; None: nowhere.
+        precision: see `resting`.
+        digest: of `model_digest`, where it is known, the same on all processes.
     """
 
     def __init__(
-        self, model: PreTrainedModel, collate: Collator, *, batch_size: int, folder: Path | None = None
+        self,
+        model: PreTrainedModel,
+        collate: Collator,
+        *,
+        batch_size: int,
+        folder: Path | None = None,
+        precision: str = "fp32",
+        digest: str | None = None,
     ) -> None:
         self.model, self.collate, self.batch_size, self.folder = model, collate, batch_size, folder
+        self.precision = precision
+        if digest is not None:
+            self._model_digest = digest
 
     def keep(self, rows: EncodedRows, chosen: Collection[int], name: str, say: Say) -> KeptRows:
         """Return what `say` says of the chosen rows; rows of like length are run together.
@@ -103,15 +117,19 @@ class Keeper:
         """This process runs some of the batches; the others say the rest."""
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         starts = range(0, len(found), self.batch_size)
+        rounds = -(-len(starts) // ranks)
         values: Tensor | None = None
-        with resting(self.model):
+        with resting(self.model, self.precision):
             forward = ModelForward(self.model)
-            for start in starts[rank::ranks] or starts[:1]:
+            # Where processes have but shares of the weights, they must all run as often.
+            for number in range(rank, rounds * ranks, ranks):
+                start = starts[number] if number < len(starts) else 0
                 end = min(start + self.batch_size, len(found))
                 batch = self.batch([rows[each.row] for each in found[start:end]])
                 said = say(forward, batch).cpu()
                 values = said.new_zeros(ends[-1], *said.shape[1:]) if values is None else values
-                values[ends[start] : ends[end]] = said if rank < len(starts) else 0
+                if number < len(starts):
+                    values[ends[start] : ends[end]] = said
         assert values is not None  # there is a batch: `starts` is not empty
         return _greatest(values)
 
@@ -123,13 +141,13 @@ class Keeper:
         """The file, and the digest of all that its contents depend on."""
         if self.folder is None:
             return None, ""
-        what = [FORMAT, name, self._model_digest, _rows_digest(rows[each.row] for each in found)]
+        what = [FORMAT, name, self.precision, self._model_digest, _rows_digest(rows[each.row] for each in found)]
         key = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
         return self.folder / f"{name}-{key[:16]}.safetensors", key
 
     @cached_property
     def _model_digest(self) -> str:
-        return model_digest(self.model)
+        return launching.agree(model_digest(self.model) if launching.rank() == 0 else "")
 
 
 def model_digest(model: PreTrainedModel) -> str:
@@ -144,15 +162,27 @@ def model_digest(model: PreTrainedModel) -> str:
 
 
 @contextmanager
-def resting(model: PreTrainedModel) -> Iterator[None]:
-    """Have the model neither drop anything out nor keep anything for a gradient, while the context lasts."""
-    training = model.training
+def resting(model: PreTrainedModel, precision: str = "fp32") -> Iterator[None]:
+    """Have the model neither drop anything out nor keep anything for a gradient, while the context lasts.
+
+    Args:
+        model: be it trained at the time or not.
+        precision: of a training, which the model computes in: `fp32`, or `bf16` by autocast, as a trainer has it.
+    """
+    training, own = model.training, vars(model).get("forward")
     model.train(False)
+    if precision == "bf16":
+        cast = torch.autocast(model.device.type, torch.bfloat16)(model.forward)
+        model.forward = convert_outputs_to_fp32(cast)
     try:
         with torch.no_grad():
             yield
     finally:
         model.train(training)
+        if own is not None:
+            model.forward = own
+        else:
+            vars(model).pop("forward", None)
 
 
 def _read(path: Path | None, key: str, entries: int) -> Tensor | None:

@@ -4,6 +4,7 @@ Any launcher that sets `RANK`, `LOCAL_RANK` and `WORLD_SIZE` will do: torchrun, 
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def start(count: int, argv: Sequence[str]) -> int:
         shared = {**_meeting_place(), LINES: folder}
         children = [_child(number, count, argv, shared) for number in range(count)]
         try:
-            failed = _first_failed(children)
+            failed = _first_failed(children, Path(folder))
         finally:
             _end(children)
         if failed is None:
@@ -152,15 +153,27 @@ def _child(number: int, count: int, argv: Sequence[str], shared: dict[str, str])
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
-def _first_failed(children: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+def _first_failed(children: Sequence["subprocess.Popen[bytes]"], folder: Path) -> int | None:
     while True:
         codes = [child.poll() for child in children]
         failed = [number for number, code in enumerate(codes) if code]
         if failed:
-            return failed[0]
+            return _cause(children, failed, folder)
         if None not in codes:
             return None
         time.sleep(0.05)
+
+
+def _cause(children: Sequence["subprocess.Popen[bytes]"], failed: Sequence[int], folder: Path) -> int:
+    """Which of the processes failed first: others fail for the want of it, and may even be gone before it is."""
+    killed = [number for number in failed if children[number].returncode == -signal.SIGKILL]
+    said = [number for number in range(len(children)) if (folder / str(number)).is_file()]
+    if killed or not said:
+        return [*killed, *failed][0]
+    first = min(said, key=lambda number: (folder / str(number)).stat().st_mtime_ns)
+    with suppress(subprocess.TimeoutExpired):
+        children[first].wait(timeout=10)
+    return first
 
 
 def _end(children: Sequence["subprocess.Popen[bytes]"]) -> None:

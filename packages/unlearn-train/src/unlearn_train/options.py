@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from unlearn_train.settings import TrainOptions
+
 T = TypeVar("T")
 
 
@@ -143,6 +145,17 @@ def describe(cls: type, path: str = "") -> list[tuple[str, Any]]:
 def plain(options: Any) -> dict[str, Any]:
     """Return a dataclass as nested plain values, as YAML and JSON take them."""
     return {name: _plain(value) for name, value in asdict(options).items()}
+
+
+def decisive(training: TrainOptions) -> dict[str, Any]:
+    """Return what a training's result depends on of its options, of a file that they name what it holds."""
+    found = plain(training)
+    for name in ("save_every", "report_to"):
+        del found[name]
+    path = Path(training.deepspeed or "")
+    if path.suffix == ".json" and path.is_file():
+        found["deepspeed"] = path.read_text(encoding="utf-8", errors="replace")
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,10 @@ class Pace:
         """Take note of batches, or of batches that have one for each side."""
         self.tokens += sum(_tokens(batch) for batch in batches)
 
-    def shown(self) -> dict[str, float]:
-        """Return the pace since it was last asked for; of several processes, as if all read as much as this one."""
+    def beside(self, logs: Mapping[str, float]) -> dict[str, float]:
+        """Return the pace since the last entry with a loss, beside one; several processes read as much as this one."""
+        if "loss" not in logs:
+            return {}
         now = time.perf_counter()
         rate = self.tokens * launching.processes() / max(now - self.since, 1e-9)
         self.tokens, self.since = 0, now

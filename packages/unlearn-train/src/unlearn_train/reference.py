@@ -3,15 +3,16 @@
 The reference is the model as it is before it is unlearned. Most of what methods ask it is about rows that are known
 from the start. So its answers to these are kept: of a log-probability one number a row, of logits the states that enter
 the output embedding, of a layer its output, both where answer tokens are predicted. That takes rows · answer tokens ·
-width numbers, in the main memory or, where there is a folder for them, on disk: 2,000 rows of 50 answer tokens with a
-width of 4,096 are 0.8 GB in bfloat16, where a second model of 7 billion weights is 14 GB.
+width numbers, in the main memory or, where there is a folder for them, on disk. In the type that the model computes
+them in, 2,000 rows of 50 answer tokens with a width of 4,096 are 0.8 GB from weights in bfloat16 and up to 1.6 GB from
+weights in float32, with autocast or without; a second model of 7 billion weights is 14 GB, or 28 GB.
 """
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -54,10 +55,11 @@ class KeptReference:
     Args:
         head: the output embedding as the reference has it; None where no logits are kept.
         about: the method, for messages.
+        precision: of the training.
     """
 
-    def __init__(self, head: Linear | None, about: object) -> None:
-        self.head, self.about = head, about
+    def __init__(self, head: Linear | None, about: object, precision: str = "fp32") -> None:
+        self.head, self.about, self.precision = head, about, precision
 
     def logps(self, batch: Batch, kept: Kept) -> Tensor | None:
         """Return the log-probability of each answer."""
@@ -68,8 +70,10 @@ class KeptReference:
         """Return logits."""
         if self.head is None or _name(None) not in kept:
             raise ValueError(self._lacking("ref_logits"))
-        logits: Tensor = self.head.to(batch.labels.device)(_spread(kept[_name(None)], batch))
-        return logits
+        device = batch.labels.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits: Tensor = self.head.to(device)(_spread(kept[_name(None)], batch))
+        return logits.float() if self.precision == "bf16" else logits
 
     def hidden(self, batch: Batch, layer: int, kept: Kept) -> Tensor:
         """Return a layer's output."""
@@ -87,12 +91,16 @@ class ModelReference:
     Args:
         model: is not trained, or not while `within` lasts.
         within: makes it the reference.
+        precision: of the training.
     """
 
     def __init__(
-        self, model: PreTrainedModel, within: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        model: PreTrainedModel,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+        precision: str = "fp32",
     ) -> None:
-        self.model, self.within = model, within
+        self.model, self.within, self.precision = model, within, precision
 
     def logps(self, batch: Batch, kept: Kept) -> Tensor | None:
         """Return the log-probability of each answer."""
@@ -113,7 +121,7 @@ class ModelReference:
 
     @contextmanager
     def _asked(self) -> Iterator[ModelForward]:
-        with resting(self.model), self.within():
+        with resting(self.model, self.precision), self.within():
             yield ModelForward(self.model)
 
 
@@ -126,6 +134,7 @@ def make_reference(
     options: TrainOptions,
     *,
     cache: Path | None = None,
+    digest: str | None = None,
 ) -> tuple[Reference, dict[str, dict[str, KeptRows]]]:
     """Make a method's reference from the model as it is now.
 
@@ -135,8 +144,9 @@ def make_reference(
         sides: the rows by side, such as `forget`, `retain` and `idk`.
         order: the pairs of rows that the steps will see.
         collate: makes batches of rows.
-        options: of which `reference`, `lora` and `batch_size` count.
+        options: of which `reference`, `lora`, `precision` and `batch_size` count.
         cache: folder in which what is kept is written and looked for; None: in memory alone.
+        digest: the model's, where it is known.
 
     Returns:
         The reference, and what is kept of each side's rows.
@@ -144,8 +154,9 @@ def make_reference(
     launching.join()
     needs, asked = method.asks(), method.references()
     if options.reference == "model" and needs & {"ref_logps", "ref_logits", "ref_hidden"}:
-        return ModelReference(_frozen(model)), {}
-    keeper = Keeper(model, collate, batch_size=options.batch_size, folder=cache)
+        return ModelReference(_frozen(model), precision=options.precision), {}
+    how: dict[str, Any] = {"batch_size": options.batch_size, "precision": options.precision}
+    keeper = Keeper(model, collate, folder=cache, digest=digest, **how)
     kept: dict[str, dict[str, KeptRows]] = {side: {} for side in sides}
 
     def keep(side: str, name: str, say: Say) -> None:
@@ -158,12 +169,13 @@ def make_reference(
     if not needs & {"ref_logits", "ref_hidden"}:
         return KeptReference(None, method), kept
     if options.lora is not None:
-        return ModelReference(model, lambda: adapters_off(model)), kept
+        return ModelReference(model, lambda: adapters_off(model), options.precision), kept
     if not asked or not _has_linear_logits(keeper, asked, sides):
-        return ModelReference(_frozen(model)), kept
+        return ModelReference(_frozen(model), precision=options.precision), kept
     for each in sorted(asked, key=str):
         keep(each.batch, _name(each.layer), _states(each.layer))
-    return KeptReference(_head(model) if any(each.layer is None for each in asked) else None, method), kept
+    head = _head(model) if any(each.layer is None for each in asked) else None
+    return KeptReference(head, method, options.precision), kept
 
 
 def discard_states(folder: Path) -> None:
@@ -172,9 +184,12 @@ def discard_states(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def reference_logps(model: PreTrainedModel, rows: EncodedRows, collate: Collator, *, batch_size: int) -> Tensor:
+def reference_logps(
+    model: PreTrainedModel, rows: EncodedRows, collate: Collator, *, batch_size: int, precision: str = "fp32"
+) -> Tensor:
     """Return the log-probability of every row's answer, summed over its tokens, as `model` now is: [rows], float32."""
-    kept = Keeper(model, collate, batch_size=batch_size).keep(rows, range(len(rows)), LOGPS, _logps)
+    keeper = Keeper(model, collate, batch_size=batch_size, precision=precision)
+    kept = keeper.keep(rows, range(len(rows)), LOGPS, _logps)
     return torch.stack([kept[n].sum() for n in range(len(rows))])
 
 
@@ -210,7 +225,7 @@ def _has_linear_logits(keeper: Keeper, asked: Collection[Asked], sides: Mapping[
     side = next((each.batch for each in asked if each.layer is None), None)
     if side is None:
         return True
-    with resting(keeper.model):
+    with resting(keeper.model, keeper.precision):
         return ModelForward(keeper.model).last_hidden(keeper.batch([sides[side][0]])) is not None
 
 

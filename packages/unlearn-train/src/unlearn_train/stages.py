@@ -6,6 +6,7 @@ what it was made from, the seconds and the peak memory.
 
 import contextlib
 import json
+import os
 import resource
 import shutil
 import sys
@@ -23,7 +24,17 @@ from unlearn_train.extras import installed_version
 RECORD = "stage.json"
 RESUME = "training"
 """folder in a result that is being made, for what a training that was cut off goes on from; removed when it is made"""
-VERSIONED = ("unlearn-core", "unlearn-train", "accelerate", "pillow", "tokenizers", "torch", "transformers")
+VERSIONED = (
+    "unlearn-core",
+    "unlearn-train",
+    "accelerate",
+    "deepspeed",
+    "peft",
+    "pillow",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,9 @@ class Run:
         }
         (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (partial / "key").unlink()
+        _settle(*partial.rglob("*"), partial)
         _replace(destination, partial)
+        _settle(destination.parent, self.folder)
 
     def _say(self, text: str) -> None:
         if not self.quiet and sys.stderr.isatty():
@@ -147,6 +160,16 @@ def _mend(destination: Path) -> None:
         shutil.rmtree(old)
     elif old.exists():
         old.rename(destination)
+
+
+def _settle(*paths: Path) -> None:
+    """Have the disk hold files and folders, so that not even a power failure leaves a name without its content."""
+    for path in paths if os.name == "posix" else ():  # elsewhere folders cannot be opened
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _replace(destination: Path, partial: Path) -> None:

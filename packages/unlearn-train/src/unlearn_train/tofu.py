@@ -19,7 +19,7 @@ EMBEDDED: dict[str, Any] = {
     "rehearse": True,
     "model": {"attention": "eager", "tiny": {"hidden": 256, "layers": 2, "vocabulary": 4096}},
     "pretrain": None,
-    "finetune": {"epochs": 20, "batch_size": 16, "learning_rate": 3e-3},
+    "finetune": {"epochs": 22, "batch_size": 16, "learning_rate": 3e-3},
     "unlearn": {"epochs": 10, "batch_size": 16, "learning_rate": 5e-4},
     "methods": {
         "graddiff": {"train": {"epochs": 5, "learning_rate": 2e-4}},

@@ -75,7 +75,7 @@ class AnswerTrainer(Trainer):
 
     def log(self, logs: dict[str, float], *args: Any, **options: Any) -> None:
         """Log the pace beside the loss."""
-        super().log({**logs, **self.pace.shown()}, *args, **options)
+        super().log({**logs, **self.pace.beside(logs)}, *args, **options)
 
     def carried(self) -> dict[str, Any]:
         """Return what a checkpoint keeps beside weights, optimizer and schedule; every process must ask."""
@@ -123,6 +123,8 @@ class UnlearnTrainer(Trainer):
         self.method_state = method.start()
         self.terms: dict[str, float] = {}
         """of the step so far, this process's part"""
+        self.has_ended = False
+        """whether the watch had ended this training before it was cut off"""
         self.is_joint = False
         """whether the sides of this step run in one forward pass"""
 
@@ -136,12 +138,7 @@ class UnlearnTrainer(Trainer):
         self.pace.count(samples)
         sides = self.method.together
         self.is_joint = bool(sides) and is_worth_joining(self, [[sample[side] for side in sides] for sample in samples])
-        return samples, {
-            side: self._totals(
-                [sample[side]["labels"] for sample in samples if side in sample and IDLE not in sample], device
-            )
-            for side in SIDES
-        }
+        return samples, self._totals([sample for sample in samples if IDLE not in sample], device)
 
     def compute_loss(
         self, model: Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -190,13 +187,20 @@ class UnlearnTrainer(Trainer):
 
     def carried(self) -> dict[str, Any]:
         """Return what a checkpoint keeps beside weights, optimizer and schedule; every process must ask."""
-        return {"state": dict(self.method_state), "terms": summed(self.terms, self)}
+        ended = self.watch.reason if self.watch is not None and self.control.should_training_stop else None
+        return {"state": dict(self.method_state), "terms": summed(self.terms, self), "ended": ended}
 
     def carry(self, carried: Mapping[str, Any]) -> None:
         """Go on with what a checkpoint kept."""
         self.method_state = dict(carried["state"])
         # The sum over the processes is the first one's now.
         self.terms.update({name: value * self.is_world_process_zero() for name, value in carried["terms"].items()})
+        if self.watch is not None and carried["ended"]:
+            self.has_ended, self.watch.reason = True, carried["ended"]
+
+    def _run_epoch(self, *args: Any, **parts: Any) -> None:
+        if not self.has_ended:  # cut off after its last step, there is but the best state to be put back
+            super()._run_epoch(*args, **parts)  # type: ignore[no-untyped-call]  # theirs has no types
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the weights of a checkpoint."""
@@ -220,7 +224,7 @@ class UnlearnTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **options: Any) -> None:
         """Log the terms of the last step and the pace beside the loss."""
         terms = {f"{name}_loss": value for name, value in summed(self.terms, self).items()}
-        super().log({**logs, **terms, **self.pace.shown()}, *args, **options)
+        super().log({**logs, **terms, **self.pace.beside(logs)}, *args, **options)
 
     def _load_best_model(self) -> None:
         if self.is_deepspeed_enabled:
@@ -251,13 +255,15 @@ class UnlearnTrainer(Trainer):
         sides = {"forget": forgotten, "retain": retained, **{kind: getattr(forgotten, kind) for kind in KINDS}}
         return JointForward(forward, [sides[side] for side in self.method.together])
 
-    def _totals(self, labels: list[Tensor], device: torch.device) -> tuple[int, int]:
-        counts = torch.tensor(
-            [sum(int((side[:, 1:] != IGNORED).sum()) for side in labels), sum(len(side) for side in labels)],
-            device=device,
-        )
-        tokens, sequences = self.accelerator.reduce(counts, "sum").tolist()
-        return tokens, sequences
+    def _totals(self, samples: list[Any], device: torch.device) -> dict[str, tuple[int, int]]:
+        """Answer tokens and sequences of each side, of all processes."""
+        labels = {side: [sample[side]["labels"] for sample in samples if side in sample] for side in SIDES}
+        counts = [
+            [sum(int((rows[:, 1:] != IGNORED).sum()) for rows in found), sum(map(len, found))]
+            for found in labels.values()
+        ]
+        whole = self.accelerator.reduce(torch.tensor(counts, device=device), "sum").tolist()
+        return {side: (tokens, sequences) for side, (tokens, sequences) in zip(SIDES, whole, strict=True)}
 
     def note(self, parts: LossParts) -> None:
         """Add a batch's terms to the step's."""

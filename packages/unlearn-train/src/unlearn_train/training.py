@@ -1,9 +1,10 @@
 """Finetuning on `transformers.Trainer`, and what every training here shares."""
 
 import os
+import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -64,6 +65,9 @@ def finetune(
     """
     if not rows:
         raise ValueError("there are no rows to learn; name a set that has some.")
+    for name in ("watch", "lora_l1"):
+        if getattr(options, name):
+            raise ValueError(f"`{name}` is for unlearning; leave it out where rows are learnt.")
     rows_each(options.batch_size, len(rows))
     encoded = EncodedRows(processor, rows, max_length=context_length(model))
     checkpoints = None
@@ -104,7 +108,9 @@ def run(
 
     Raises:
         ValueError: the model's weights cannot be trained as they are.
-        FloatingPointError: a loss, a gradient or a weight is no longer finite; the model keeps its last good weights.
+        FloatingPointError: a loss, a gradient or a weight is no longer finite; the model keeps its last good weights,
+            and its adapters on it. Under ZeRO's third stage each process has but its share of them, and the model is of
+            no more use.
     """
     if parts["model"].dtype == torch.float16:
         raise ValueError("float16 weights cannot be trained without losing small steps; load them as float32.")
@@ -141,11 +147,21 @@ def run(
             trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
         if watch is not None and trainer.state.best_model_checkpoint is None:
             raise watch.lacking()
+        if watch is not None and not quiet and launching.rank() == 0:
+            kept = f"the state of step {trainer.state.best_global_step} is kept"
+            print(f"unlearn: {watch.reason}; {kept}", file=sys.stderr)
     return [entry for entry in trainer.state.log_history if "loss" in entry or SCORE in entry]
 
 
-def _work_folder(checkpoints: Checkpoints | None) -> AbstractContextManager[str]:
-    return TemporaryDirectory() if checkpoints is None else nullcontext(str(checkpoints.folder))
+@contextmanager
+def _work_folder(checkpoints: Checkpoints | None) -> Iterator[str]:
+    """A folder that all processes have in common."""
+    with ExitStack() as stack:
+        folder = None if checkpoints is None else str(checkpoints.folder)
+        if folder is None and launching.rank() == 0:
+            folder = stack.enter_context(TemporaryDirectory())
+        yield launching.agree(folder) or ""
+        launching.agree(None)  # else the first would remove what others still read
 
 
 def _arguments(

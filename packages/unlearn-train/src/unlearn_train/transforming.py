@@ -79,8 +79,7 @@ class TransformedSteps:
         model.train()
         step = _Step(trainer, trainer.accelerator.unwrap_model(model), self.batches, totals, self.needs_kept)
         for name, value in transformed(self.transforms, step, step.parameters).total().items():
-            # As in a plain backward, what no row reaches, such as a vision tower without an image, is left out: an
-            # optimizer would move it on by its momentum.
+            # As in a plain backward, what no row reaches, such as a vision tower without an image, has no gradient.
             step.parameters[name].grad = value if value.any() else None
         self.batches = []
         return step.loss

@@ -65,7 +65,7 @@ def forget(
 
     Raises:
         ValueError: a set is empty, or a row cannot be encoded.
-        FloatingPointError: a loss, a gradient or a weight is no longer finite; the model keeps its last good weights.
+        FloatingPointError: a loss, a gradient or a weight is no longer finite; see `training.run` about the model then.
     """
     if not forget_rows or not retain_rows:
         raise ValueError(
@@ -73,11 +73,11 @@ def forget(
         )
     count = max(1, round(options.epochs * len(forget_rows)))
     rows_each(options.batch_size, count)
-    checkpoints = None
+    checkpoints, digest = None, None
     if resume is not None:
         rows = {"forget": forget_rows, "retain": retain_rows, "holdout": holdout_rows}
         about = describe_training(model, processor, options, rows, (method, tuple(transforms), alternates))
-        checkpoints = Checkpoints(resume, about, quiet=quiet)
+        checkpoints, digest = Checkpoints(resume, about, quiet=quiet), about["model"]
     needs, collate, length = method.asks(), Collator(processor), context_length(model)
     forgotten, retained = (EncodedRows(processor, rows, max_length=length) for rows in (forget_rows, retain_rows))
     others = other_answers(needs, model, processor, forget_rows, retain_rows, seed=options.seed, alternates=alternates)
@@ -90,7 +90,7 @@ def forget(
     )
     sides = {"forget": forgotten, "retain": retained, **others}
     watch = make_watch(model, processor, forget_rows, retain_rows, options, holdout_rows=holdout_rows)
-    reference, kept = make_reference(model, method, sides, order, collate, options, cache=cache)
+    reference, kept = make_reference(model, method, sides, order, collate, options, cache=cache, digest=digest)
     with adapted(model, options):
         log = training.run(
             UnlearnTrainer,

@@ -1,6 +1,5 @@
 """Looking at a model while it unlearns: what it still knows of both sets, and when that ends."""
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -19,8 +18,6 @@ from unlearn_train.settings import TrainOptions, WatchOptions
 SCORE = "eval_score"
 """what the best state has most of"""
 
-_LOG = logging.getLogger(__name__)
-
 
 class Watch(TrainerCallback):
     """Measures a model's probability of the answers to forget and to keep, and stops its training by two rules.
@@ -36,6 +33,7 @@ class Watch(TrainerCallback):
         level: probability of the answers to forget at which there is nothing left to do.
         collate: makes batches of rows.
         batch_size: rows at a time.
+        precision: of the training.
     """
 
     def __init__(
@@ -46,19 +44,22 @@ class Watch(TrainerCallback):
         collate: Collator,
         *,
         batch_size: int,
+        precision: str = "fp32",
     ) -> None:
         self.options, self.rows, self.level = options, rows, level
-        self.collate, self.batch_size = collate, batch_size
+        self.collate, self.batch_size, self.precision = collate, batch_size, precision
         self.least = 0.0
         """probability that the answers to keep must have"""
+        self.reason = "all steps are done"
+        """why the training ended"""
 
     def begin(self, model: PreTrainedModel) -> None:
         """Take note of what the model knows at first."""
-        self.least = self.options.floor * mean_probability(model, self.rows["retain"], self.collate, self.batch_size)
+        self.least = self.options.floor * self._known(model, self.rows["retain"])
 
     def look(self, model: PreTrainedModel) -> dict[str, float]:
         """Return the mean probability of each side's answers, and the score; every process must look."""
-        found = {side: mean_probability(model, rows, self.collate, self.batch_size) for side, rows in self.rows.items()}
+        found = {side: self._known(model, rows) for side, rows in self.rows.items()}
         return {**{f"eval_{side}_probability": value for side, value in found.items()}, SCORE: self.score(**found)}
 
     def score(self, forget: float, retain: float) -> float:
@@ -81,13 +82,17 @@ class Watch(TrainerCallback):
         looks = parts["metrics"]
         assert isinstance(looks, dict)  # of the trainer that looked
         if looks[SCORE] >= 0:
-            reason = f"the answers to forget are as unlikely as unknown ones ({self.level:.3f})"
+            self.reason = f"the answers to forget are as unlikely as unknown ones ({self.level:.3f})"
         elif looks[SCORE] == -math.inf:
-            reason = f"the answers to keep fell below {self.options.floor} of what they had at first ({self.least:.3f})"
+            self.reason = (
+                f"the answers to keep fell below {self.options.floor} of what they had at first ({self.least:.3f})"
+            )
         else:
             return
-        _LOG.info("unlearning ends at step %d: %s.", state.global_step, reason)
         control.should_training_stop = True
+
+    def _known(self, model: PreTrainedModel, rows: EncodedRows) -> float:
+        return mean_probability(model, rows, self.collate, self.batch_size, self.precision)
 
     def lacking(self) -> ValueError:
         """Return the error of a training in which no state kept the floor."""
@@ -131,9 +136,9 @@ def make_watch(
             "probability, such as the retrained model's, or name a set of held-out rows (`--holdout`)."
         )
     if level is None:
-        level = mean_probability(model, encoded(holdout_rows), collate, options.batch_size)
+        level = mean_probability(model, encoded(holdout_rows), collate, options.batch_size, options.precision)
     rows = {"forget": encoded(forget_rows), "retain": encoded(retain_rows)}
-    watch = Watch(chosen, rows, level, collate, batch_size=options.batch_size)
+    watch = Watch(chosen, rows, level, collate, batch_size=options.batch_size, precision=options.precision)
     watch.begin(model)
     return watch
 
@@ -142,14 +147,22 @@ def answer_probability(
     model: PreTrainedModel, processor: Processor, rows: Sequence[Row], options: TrainOptions
 ) -> float:
     """Return a model's mean probability of the rows' answers, of as many rows as a watch would look at."""
-    return mean_probability(model, _Encoded(model, processor, options)(rows), Collator(processor), options.batch_size)
+    encoded = _Encoded(model, processor, options)(rows)
+    return mean_probability(model, encoded, Collator(processor), options.batch_size, options.precision)
 
 
-def mean_probability(model: PreTrainedModel, rows: EncodedRows, collate: Collator, batch_size: int) -> float:
+def mean_probability(
+    model: PreTrainedModel, rows: EncodedRows, collate: Collator, batch_size: int, precision: str = "fp32"
+) -> float:
     """Return the mean over rows of exp(mean log-probability of the answer's tokens); processes share the rows."""
-    logps = reference_logps(model, rows, collate, batch_size=batch_size)
+    logps = reference_logps(model, rows, collate, batch_size=batch_size, precision=precision)
     tokens = torch.tensor([int((rows[n].labels[1:] != IGNORED).sum()) for n in range(len(rows))])
-    return float((logps / tokens).exp().mean())
+    mean = float((logps / tokens).exp().mean())
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            "the model's log-probabilities are not finite where it is watched; lower the learning rate."
+        )
+    return mean
 
 
 class _Encoded:

@@ -76,7 +76,7 @@ class _Work:
         return {
             "seed": self.experiment.seed_for(state),
             "tasks": self.experiment.tasks,
-            "training": None if training is None else options.plain(dataclasses.replace(training, save_every=0.0)),
+            "training": None if training is None else options.decisive(training),
             **more,
         }
 
@@ -117,10 +117,10 @@ class _Work:
         chosen, sets = self.experiment, self._rows()
         forget, retain = (sets.select(name, chosen.tasks) for name in (chosen.forget, chosen.retain))
         retain += self._rehearsed(sets)
-        model, processor = self._load("target")
         schedule = self._training(state, chosen.unlearning(state))
         if self.asks_retrained(state):
-            schedule = self._until_retrained(schedule, forget)
+            schedule = self._until_retrained(schedule, forget)  # before the target is in memory too
+        model, processor = self._load("target")
         method, transforms = chosen.recipe(state)
         how: dict[str, Any] = {"transforms": transforms, "resume": out / RESUME, "quiet": self.quiet}
         done = unlearn(model, processor, method, forget, retain, schedule, **how)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.nn import Module, Parameter
 
 from unlearn_train import launching
@@ -19,6 +20,9 @@ from unlearn_train.settings import ZERO, TrainOptions
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+ASKED = "ACCELERATE_USE_DEEPSPEED"
+"""is where accelerate looks, and where its launcher says that DeepSpeed is to be used"""
 
 _OFFLOAD = {"device": "cpu", "pin_memory": True}
 _STAGES: dict[str, dict[str, Any]] = {
@@ -66,7 +70,7 @@ def read_zero(name: str) -> dict[str, Any]:
 
 def asks_for_deepspeed(name: str | None) -> bool:
     """Return whether the options or the launcher, such as `accelerate launch --use_deepspeed`, ask for DeepSpeed."""
-    return name is not None or os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    return name is not None or os.environ.get(ASKED, "false").lower() == "true"
 
 
 @contextmanager
@@ -80,6 +84,7 @@ def deepspeed_if(asked: bool) -> Iterator[None]:
     """
     if asked:
         _prepare()
+    before = os.environ.get(ASKED)
     hides = not asked and "deepspeed" not in sys.modules
     if hides:
         sys.modules["deepspeed"] = None  # type: ignore[assignment]  # Python's way to say that there is none
@@ -91,11 +96,14 @@ def deepspeed_if(asked: bool) -> Iterator[None]:
     finally:
         if hides:
             del sys.modules["deepspeed"]
+        # accelerate says so to itself, and would use DeepSpeed from now on.
+        if before is None:
+            os.environ.pop(ASKED, None)
+        else:
+            os.environ[ASKED] = before
 
 
 def _prepare() -> None:
-    import torch
-
     on_cpu = not torch.accelerator.is_available()
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -152,10 +160,36 @@ def plain_afterwards(trainer: "Trainer") -> Iterator[None]:
 
     plain = _PlainModel(trainer.model)  # type: ignore[arg-type]  # a Trainer that trains has one
     try:
-        yield
+        with _trained_weights_alone():
+            yield
     finally:
         integration.unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # theirs has no types
     plain.restore(trainer.deepspeed)
+
+
+@contextmanager
+def _trained_weights_alone() -> Iterator[None]:
+    """Have DeepSpeed's checkpoints hold but the weights that are trained, while the context lasts.
+
+    With LoRA, the others are nearly all, and where a checkpoint is read they are there as they were. It can leave them
+    out, but transformers asks it to for models of `peft.PeftModel` alone, and ours has its adapters inside. A weight
+    with two names, such as an embedding that is the output embedding too, is written in any case.
+    """
+    from deepspeed import DeepSpeedEngine
+
+    save, load = DeepSpeedEngine.save_checkpoint, DeepSpeedEngine.load_checkpoint
+
+    def save_trained(self: Any, *args: Any, **options: Any) -> Any:
+        return save(self, *args, **{**options, "exclude_frozen_parameters": True})
+
+    def load_trained(self: Any, *args: Any, **options: Any) -> Any:
+        return load(self, *args, **{**options, "load_module_strict": False})
+
+    DeepSpeedEngine.save_checkpoint, DeepSpeedEngine.load_checkpoint = save_trained, load_trained
+    try:
+        yield
+    finally:
+        DeepSpeedEngine.save_checkpoint, DeepSpeedEngine.load_checkpoint = save, load
 
 
 class _PlainModel:
@@ -168,7 +202,6 @@ class _PlainModel:
     """
 
     def __init__(self, model: Module) -> None:
-        self.model = model
         self.modules = {module: _contents(module) for module in model.modules()}
         self.parameters = {parameter: (parameter.dtype, dict(vars(parameter))) for parameter in model.parameters()}
 
@@ -178,32 +211,32 @@ class _PlainModel:
         Args:
             engine: DeepSpeed's, of no use afterwards.
         """
-        whole = {parameter: _whole(parameter) for parameter in self.parameters}
+        whole = {parameter: _whole(parameter, dtype) for parameter, (dtype, _) in self.parameters.items()}
         engine.destroy()
         for module, contents in self.modules.items():
             vars(module).clear()
             vars(module).update(contents)
-        for parameter, (dtype, attributes) in self.parameters.items():
+        for parameter, (_, attributes) in self.parameters.items():
             vars(parameter).clear()
             vars(parameter).update(attributes)
             parameter.grad = None
-            parameter.data = whole[parameter].to(dtype)
+            parameter.data = whole[parameter]
 
 
 def _contents(module: Module) -> dict[str, Any]:
     return {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(module).items()}
 
 
-def _whole(parameter: Parameter) -> Any:
-    """The weights that the optimizer keeps, in float32; those that the model runs with where it keeps none."""
+def _whole(parameter: Parameter, dtype: torch.dtype) -> Any:
+    """The weights that the optimizer keeps; those that the model runs with where it keeps none."""
     from deepspeed.runtime.zero import GatheredParameters
     from deepspeed.utils import safe_get_full_fp32_param
 
     kept = safe_get_full_fp32_param(parameter) if parameter.requires_grad else None
     if kept is not None:
-        return kept.to(parameter.device).clone()
+        return kept.to(parameter.device, dtype, copy=True)
     with GatheredParameters([parameter]):
-        return parameter.detach().clone()
+        return parameter.detach().to(dtype, copy=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

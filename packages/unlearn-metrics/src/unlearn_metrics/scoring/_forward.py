@@ -174,6 +174,8 @@ class Forward:
         """The same in two steps: prompts, then answers on top of the prompts' cache, those together of like length."""
         inputs = self._inputs(batch.prompts, 0, ways)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        if hasattr(self._body, "rope_deltas"):
+            self._body.rope_deltas = None  # of the images of another batch
         first, outputs = self._states(1, ways, use_cache=True, **inputs)
         memory = PromptCache(self.model, outputs.past_key_values)
         numbered = [(answer, row) for row, answers in enumerate(batch.answers) for answer in answers]

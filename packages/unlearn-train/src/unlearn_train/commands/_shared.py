@@ -1,8 +1,9 @@
 """What several commands take, and the extras that they need."""
 
 import argparse
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from unlearn_train.stages import RESUME
 
 if TYPE_CHECKING:
     from unlearn_train.settings import TrainOptions
+
+LOG = "training.json"
+"""a training's log, in the folder of the model"""
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -98,14 +102,19 @@ def resume_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def save_beside(save: Callable[[Path], None], out: Path) -> None:
-    """Save a model beside its place, and rename: it is there whole or not at all. The first process does it."""
+def save_beside(save: Callable[[Path], None], out: Path, log: Sequence[Mapping[str, float]] = ()) -> None:
+    """Save a model and its training's log beside its place, and rename: it is there whole or not at all.
+
+    The first process does it.
+    """
     if launching.rank() > 0:
         return
     partial = _beside(out)
     whole = partial / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     save(whole)
+    if log:
+        (whole / LOG).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     whole.rename(out)
     shutil.rmtree(partial)
 

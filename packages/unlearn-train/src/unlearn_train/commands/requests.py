@@ -28,6 +28,13 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
     one = part("run", "run the next request, or go on with the one that was cut off", run_requests)
     one.add_argument("request", nargs="?", type=int, metavar="ID", help="this one, such as one that was rolled back")
     one.add_argument("--all", action="store_true", help="run all that are queued, until one has to wait")
+    one.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of this run alone, such as train.learning_rate=1e-5; of one request, by ID; repeatable",
+    )
     _add_wait(one)
     part("status", "show all requests and the current model", show_status)
     one = part("show", "show a request, its gates and its numbers", show_request)
@@ -36,9 +43,9 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
     one.add_argument("request", type=int, metavar="ID")
     one.add_argument("--by", required=True, metavar="NAME", help="who answers for it")
     _add_note(one)
-    one = part("rollback", "undo a request, or go back to an earlier state", roll_back)
+    one = part("rollback", "undo a request, or go back to an earlier state and queue again what came after", roll_back)
     one.add_argument("target", metavar="ID|STATE", help="a request, such as 4, or a state, such as s3")
-    one.add_argument("--by", default="", metavar="NAME", help="who answers for it (default: who runs this)")
+    one.add_argument("--by", required=True, metavar="NAME", help="who answers for it")
     _add_note(one)
     one = part("export", "write the audit: what was asked, done and measured, with hashes", export)
     one.add_argument("--out", type=Path, default=Path("audit"), metavar="FOLDER", help="default: %(default)s")
@@ -70,10 +77,11 @@ def add_request(args: argparse.Namespace) -> int:
 
 def run_requests(args: argparse.Namespace) -> int:
     """Run one request or all; 1 where one waits for a decision."""
+    from unlearn_train.options import merge, nest
     from unlearn_train.requests import Status
 
-    requests, done = _requests(args), 0
-    while (request := requests.run(args.request, wait=args.wait)) is not None:
+    requests, done, overrides = _requests(args), 0, merge(*map(nest, args.set))
+    while (request := requests.run(args.request, overrides=overrides, wait=args.wait)) is not None:
         print("\n" * bool(done) + _page(requests, request.number), flush=True)
         done += 1
         if request.status is Status.WAITING:
@@ -108,8 +116,13 @@ def approve(args: argparse.Namespace) -> int:
 
 def roll_back(args: argparse.Namespace) -> int:
     """Undo a request, or go back to a state."""
+    from unlearn_train.requests.showing import changes
+
     requests = _requests(args)
-    requests.roll_back(args.target, by=args.by, note=args.note, wait=args.wait)
+    before = requests.ledger
+    after = requests.roll_back(args.target, by=args.by, note=args.note, wait=args.wait)
+    said = changes(before, after)
+    print(*said, *[""] * bool(said), sep="\n", end="\n" * bool(said))
     _print_status(requests)
     return 0
 
@@ -139,7 +152,7 @@ def _print_status(requests: "Requests") -> None:
 
 def _page(requests: "Requests", number: int) -> str:
     """A request with its gates and numbers, as far as it has come."""
-    from unlearn_train.requests.showing import membership_line, numbers_table, outcome, verdict_table
+    from unlearn_train.requests.showing import decided, membership_line, numbers_table, outcome, verdict_table
 
     ledger = requests.ledger
     request = ledger.request(number)
@@ -147,7 +160,8 @@ def _page(requests: "Requests", number: int) -> str:
     state = ledger.states.get(request.plan["state"]) if request.plan else None
     if state is not None and state.judged is not None:
         numbers = requests.numbers(state.name)
-        about = [numbers_table(numbers), membership_line(numbers), verdict_table(state.judged["verdicts"])]
+        verdicts = verdict_table(state.judged["verdicts"])
+        about = [numbers_table(numbers), membership_line(numbers), verdicts, decided(state)]
         lines += [text for part in about if part for text in (part, "")]
     return "\n".join([*lines, outcome(requests.folder, request)])
 
@@ -159,7 +173,7 @@ def _add_init(part: Callable[..., argparse.ArgumentParser]) -> None:
     one.add_argument(
         "--data", required=True, type=Path, metavar="FOLDER", help="dataset folder: rows.parquet and sets.json"
     )
-    one.add_argument("--method", help="a loss, a weight edit or a guard (default: npo)")
+    one.add_argument("--method", help="a loss or a weight edit, or icul (default: npo)")
     one.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; repeatable"
     )

@@ -92,15 +92,16 @@ def legend(names: Iterable[str]) -> Html:
     return element("p", *shown, class_="note")
 
 
-def colors() -> Html:
-    """Say which color is which kind."""
+def colors(*, published: bool) -> Html:
+    """Say which color is which kind, and where the paper's numbers are shown, which marks they are."""
     shown = []
     for kind, color in COLORS.items():
         shown += [
             _span(element("rect", width="12", height="10", fill=color), width=12),
             element("span", f" {kind} %   "),
         ]
-    shown += [_span(_published_mark(0, 5, 12), width=12), element("span", " the paper's (LLaVA-1.5-13B)")]
+    if published:
+        shown += [_span(_published_mark(0, 5, 12), width=12), element("span", " the paper's (LLaVA-1.5-13B)")]
     return element("p", *shown, class_="note")
 
 

@@ -69,7 +69,7 @@ class Work:
         return {
             "seed": self.experiment.seed_for(state),
             "tasks": self.experiment.tasks,
-            "training": None if training is None else options.plain(dataclasses.replace(training, save_every=0.0)),
+            "training": None if training is None else options.decisive(training),
             **more,
         }
 

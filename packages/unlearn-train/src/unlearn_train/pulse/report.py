@@ -135,7 +135,7 @@ def _one_request(rows: Sequence[Row], *, published: bool) -> Iterator[Html]:
         drawing = bars(panels, label=f"Forgotten, retained and general percentages, {parts} trained")
         yield _section(
             f"One request: finetuned against pretrained knowledge ({parts.replace('+', ' + ')} trained)",
-            element("figure", colors(), element("div", drawing, class_="plot")),
+            element("figure", colors(published=published), element("div", drawing, class_="plot")),
         )
 
 

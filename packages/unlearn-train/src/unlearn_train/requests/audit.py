@@ -12,8 +12,10 @@ from unlearn_train.requests.log import Entry
 from unlearn_train.requests.serving import Requests
 
 CHAIN = (
-    "the hash of an entry is SHA-256 of the hash before it (empty for the first), a newline, and the entry without its "
-    "hash, as JSON in UTF-8 with sorted keys and no spaces"
+    "the hash of an entry is SHA-256, in hexadecimal digits, of the hash before it (nothing for the first), a newline, "
+    "and the entry without its hash as JSON, in UTF-8: keys sorted by code point at every level, no spaces, characters "
+    "beyond ASCII as they are, numbers as Python writes them (the shortest digits that give the same double; 1.0, "
+    "1e-05); that is, of Python's json.dumps(entry, sort_keys=True, separators=(',', ':'), ensure_ascii=False)"
 )
 
 
@@ -97,6 +99,8 @@ def _state(state: State, requests: Requests, versions: Mapping[str, str]) -> dic
         "parent": state.parent,
         "request": state.request,
         "promoted": state.promoted,
+        "by": (state.decision or {}).get("by"),
+        "note": (state.decision or {}).get("note"),
         "files": dict(state.files),
         "model_now": _whole(requests.model(state.name), state.files),
         "rows": made.get("rows"),

@@ -57,6 +57,8 @@ def _state(state: Mapping[str, Any]) -> str:
     made_for = f", for request {state['request']} from {state['parent']}" if state["request"] else ", the first"
     facts = [
         ("promoted", "yes" if state["promoted"] else "no"),
+        *([("approved by", state["by"])] if state["by"] else []),
+        *([("note", state["note"])] if state["note"] else []),
         ("model's files now", state["model_now"]),
         *([("evidence's files now", state["evidence_now"])] if state["evidence_now"] else []),
         *([("rows", _pairs(state["rows"])), ("seconds", _pairs(state["seconds"]))] if state["rows"] else []),

@@ -1,6 +1,8 @@
 """Which files a folder holds, and whether they are what was noted."""
 
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from unlearn_train.datasource import digest
@@ -29,5 +31,18 @@ def check_files(folder: Path, noted: Mapping[str, str], *, only: str | None = No
         what = "was altered" if name in wanted and name in found else "is gone" if name in wanted else "was added"
         raise ValueError(
             f"{folder / name} {what} since the ledger noted it; bring the folder back from a backup, or roll back to "
-            "a state whose files are whole."
+            "a state whose files are whole: what was served after it is then queued again."
         )
+
+
+def clear_abandoned(folder: Path, in_use: Collection[str]) -> None:
+    """Remove what is left of attempts that nobody goes on with: checkpoints, and models that were never noted.
+
+    Args:
+        folder: of the ledger.
+        in_use: the states that were made or are planned.
+    """
+    for path in [*folder.glob("models/*"), *folder.glob("evidence/*")]:
+        found = re.fullmatch(r"\.?(s\d+)(\.partial|\.old)?", path.name)
+        if found and found[1] not in in_use:
+            shutil.rmtree(path)

@@ -1,5 +1,6 @@
 """Gates: plain comparisons that the numbers of a new model must pass before it is promoted."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Gate:
             0.8
 
         Raises:
-            ValueError: it is of another form.
+            ValueError: it is of another form, or its bound is not finite.
         """
         found = _GATE.fullmatch(text)
         path = tuple(found[1].split(".")) if found else ()
@@ -50,6 +51,8 @@ class Gate:
                 "forget.all.keyword_accuracy<=holdout+0.1, retain.all.rouge_l_recall>=0.8*start or "
                 "membership.loss_auc<=0.7."
             )
+        if not (math.isfinite(bound[0]) and math.isfinite(bound[2])):
+            raise ValueError(f"the bound of the gate {text!r} must be finite, so that it can decide anything.")
         return cls(text, path, found[2], *bound)  # type: ignore[arg-type]  # the expression knows two signs alone
 
 

@@ -59,6 +59,8 @@ class State:
     """verdicts of the gates, and the evidence's files"""
     promoted: bool = False
     """whether it has ever been the current one"""
+    decision: Content | None = None
+    """of its promotion: `by`, None where the gates decided, and `note`"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Ledger:
     requests: Mapping[int, Request] = field(default_factory=dict)
     states: Mapping[str, State] = field(default_factory=dict)
     current: str = START
+    planned: int = 0
+    """the highest number that a state was ever planned with, made or not"""
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Ledger":
@@ -137,11 +141,13 @@ def _after(ledger: Ledger, kind: str, content: Content) -> Ledger:
             )
             return replace(ledger, requests={**ledger.requests, request.number: request})
         case "started":
-            return _with(ledger, content, status=Status.RUNNING, plan=content, error=None)
+            planned = max(ledger.planned, int(content["state"].removeprefix("s")))
+            return replace(_with(ledger, content, status=Status.RUNNING, plan=content, error=None), planned=planned)
         case "resumed":
             return _with(ledger, content, status=Status.RUNNING, error=None)
         case "failed":
-            return _with(ledger, content, status=Status.FAILED, error=content["error"])
+            anew = {"plan": None} if content.get("diverged") else {}  # the same seed would go the same way
+            return _with(ledger, content, status=Status.FAILED, error=content["error"], **anew)
         case "unlearned":
             plan = ledger.requests[content["request"]].plan or {}
             state = State(plan["state"], plan["parent"], content["request"], content["files"], plan, content)
@@ -151,7 +157,8 @@ def _after(ledger: Ledger, kind: str, content: Content) -> Ledger:
         case "waiting":
             return _with(ledger, content, status=Status.WAITING)
         case "promoted":
-            ledger = _noted(_with(ledger, content, status=Status.PROMOTED), content["state"], promoted=True)
+            ledger = _with(ledger, content, status=Status.PROMOTED)
+            ledger = _noted(ledger, content["state"], promoted=True, decision=content)
             return replace(ledger, current=content["state"])
         case "rolled back":
             return _rolled_back(ledger, content)

@@ -6,6 +6,7 @@ it) can tell if entries were cut off at the end.
 
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -49,12 +50,14 @@ class Log:
     def read(self) -> list[Entry]:
         """Return all entries, in order; none where the file is not there.
 
+        Nothing is written, so that the file may be where nothing can be.
+
         Raises:
             ValueError: the file is no log, or its chain is broken.
         """
         if not self.path.exists():
             return []
-        with _connected(self.path) as connection:
+        with _reading(self.path) as connection:
             return _entries(connection, self.path)
 
     def append(self, decide: Callable[[list[Entry]], Sequence[Content]]) -> list[Entry]:
@@ -150,8 +153,29 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
         raise _explained(error, path) from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing, so that it needs no right to."""
+    try:
+        with closing(
+            sqlite3.connect(_uri(path), uri=True, timeout=SECONDS_TO_WAIT, isolation_level=None)
+        ) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise _explained(error, path) from error
+
+
+def _uri(path: Path) -> str:
+    """Where SQLite may write, it keeps files beside the log while it reads, and removes them."""
+    effective = os.access in os.supports_effective_ids
+    if all(os.access(each, os.W_OK, effective_ids=effective) for each in (path, path.parent)):
+        return f"{path.resolve().as_uri()}?mode=rw"
+    is_written = path.with_name(f"{path.name}-wal").exists()
+    return f"{path.resolve().as_uri()}?mode=ro{'' if is_written else '&immutable=1'}"
+
+
 def _explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
-    code = getattr(error, "sqlite_errorcode", None)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
     if code == sqlite3.SQLITE_FULL:
         return OSError(errno.ENOSPC, "No space left on device", str(path))
     if code == sqlite3.SQLITE_BUSY:

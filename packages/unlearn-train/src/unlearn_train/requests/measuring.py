@@ -46,7 +46,8 @@ def as_asked(asked: Asked, pieces: Sequence["Evidence"]) -> "Evidence":
 
     Args:
         asked: rows by set.
-        pieces: of evidence on the first state; together they have every row.
+        pieces: of evidence on the first state; together they have every row. What is in several, as where a piece was
+            damaged for a while, is taken from the first.
     """
     from unlearn_metrics import Evidence
 
@@ -109,7 +110,12 @@ def _as_asked(asked: Asked, tables: Sequence[Any]) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = pa.concat_tables(tables)
+    known: set[str] = set()
+    pieces = []
+    for each in tables:
+        pieces.append(each.filter(pc.invert(pc.is_in(each["id"], pa.array(sorted(known), pa.string())))))
+        known |= set(each["id"].to_pylist())
+    table = pa.concat_tables(pieces)
     parts = []
     for name, rows in asked.items():
         part = table.filter(pc.is_in(table["id"], pa.array([row["id"] for row in rows])))

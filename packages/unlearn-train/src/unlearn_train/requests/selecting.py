@@ -24,19 +24,21 @@ def kept_subjects(sets: RowSets, options: RequestOptions) -> frozenset[str]:
     """Return whom a model must still know as long as nobody asks for anything else.
 
     Raises:
-        ValueError: a set is not there, or shares subjects with `holdout`.
+        ValueError: a set of `retain` or `rehearse` is not there, or shares subjects with `holdout`.
     """
-    for name in (*options.retain, *options.rehearse):
-        if name not in sets.sets:
-            raise ValueError(f"there is no set `{name}` in this data; it has {', '.join(sorted(sets.sets))}.")
+    for kind, names in (("retain", options.retain), ("rehearse", options.rehearse)):
+        for name in names:
+            if name not in sets.sets:
+                raise ValueError(f"there is no set `{name}` in this data; it has {', '.join(sorted(sets.sets))}.")
+            shared = sorted(held_out(sets).intersection(sets.sets[name]))
+            if shared:
+                raise ValueError(
+                    f"`{kind}` and the set `{HOLDOUT}` share subjects, {shared[0]} among them; choose other sets."
+                )
     if not options.retain:
         others = {subject for name in (HOLDOUT, *KNOWN_BEFORE) for subject in sets.sets.get(name, ())}
         return frozenset(sets.rows["subject"]) - others
-    chosen = frozenset(subject for name in options.retain for subject in sets.sets[name])
-    shared = sorted(chosen & held_out(sets))
-    if shared:
-        raise ValueError(f"`retain` and the set `{HOLDOUT}` share subjects, {shared[0]} among them; choose other sets.")
-    return chosen
+    return frozenset(subject for name in options.retain for subject in sets.sets[name])
 
 
 def training_rows(sets: RowSets, options: RequestOptions, plan: Plan) -> tuple[list[Row], list[Row]]:

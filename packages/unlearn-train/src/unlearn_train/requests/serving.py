@@ -4,7 +4,6 @@
 `evidence/<state>` holds what each model said, what the first one said to the same questions, and the numbers.
 """
 
-import getpass
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 from datetime import date as Date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from unlearn_train import options
+from unlearn_train import launching, options
 from unlearn_train.datasource import DATASET_FILES, digest
 from unlearn_train.extras import installed_version, need
 from unlearn_train.requests import moves
-from unlearn_train.requests.files import check_files, files_of
+from unlearn_train.requests.files import check_files, clear_abandoned, files_of
 from unlearn_train.requests.gates import Gate, check
 from unlearn_train.requests.ledger import START, Ledger, Request, State, Status
 from unlearn_train.requests.locking import exclusive
@@ -27,9 +26,6 @@ from unlearn_train.requests.settings import RequestOptions
 from unlearn_train.requests.working import NOTE, NUMBERS, Work
 from unlearn_train.results import REPORTED
 from unlearn_train.stages import Run, Stage
-
-if TYPE_CHECKING:
-    from unlearn_train.data import RowSets
 
 LEDGER, LOCK = "ledger.sqlite", ".lock"
 
@@ -58,8 +54,10 @@ class Requests:
             ValueError: the model or the data cannot be used, or another ledger is there.
         """
         from unlearn_train.data import RowSets
-        from unlearn_train.requests.opening import check_same, take, with_gates
+        from unlearn_train.requests.opening import check_same, check_unguarded, take, with_gates
 
+        _check_one_process()
+        check_unguarded(model)
         chosen, requests = given or RequestOptions(), cls(folder, quiet)
         sets = RowSets.read(data)
         chosen = with_gates(chosen, sets)
@@ -125,24 +123,32 @@ class Requests:
         """Add a request, and return its number.
 
         Raises:
-            ValueError: somebody is not in the data, or named by a request already.
+            ValueError: somebody is not in the data, or named by a request already; or a gate names what there will be
+                no number of.
         """
+        from unlearn_train.requests.naming import check_names
+        from unlearn_train.requests.opening import options_of, read_rows
         from unlearn_train.requests.selecting import held_out
 
+        _check_one_process()
         settings = self.ledger.settings
-        chosen, sets = _options_of(settings), _read_rows(settings)
+        chosen, sets = options_of(settings), read_rows(settings)
         tasks = zip(sets.rows["subject"], sets.rows["task"], strict=True)
         known = {subject for subject, task in tasks if task in chosen.tasks}
         asked = date or Date.today().isoformat()
+        check_names(gates, sets, chosen, subjects)
         more: dict[str, Any] = {"gates": gates, "known": known, "held_out": held_out(sets)}
         ledger = self._append(lambda ledger: [moves.add(ledger, subjects, reason=reason, date=asked, **more)])
         return max(ledger.requests)
 
-    def run(self, number: int | None = None, *, wait: bool = False) -> Request | None:
+    def run(
+        self, number: int | None = None, *, overrides: Mapping[str, Any] | None = None, wait: bool = False
+    ) -> Request | None:
         """Run one request to its end, or go on with one that was cut off.
 
         Args:
             number: of the request; the next in the queue where None.
+            overrides: `train` and `options` of this run alone, instead of the ledger's; of a request by number.
             wait: for another process that is at work, instead of refusing.
 
         Returns:
@@ -152,17 +158,24 @@ class Requests:
             RuntimeError: another process is at work, or another request has to be decided on first.
             ValueError: the model or the data was altered, or the request cannot be run.
         """
+        from unlearn_train.requests.opening import options_of
+
         need("unlearn_metrics.scoring")
+        if overrides and number is None:
+            raise ValueError("options of one run are for one request; give its number.")
         with self._alone(wait):
+            options_of(self.ledger.settings, overrides)
             begun: list[Content] = []
 
             def start(ledger: Ledger) -> list[Content]:
-                begun[:] = filter(None, [moves.start(ledger, number, versions())])
+                begun[:] = filter(None, [moves.start(ledger, number, versions(), overrides)])
                 return begun
 
             ledger = self._append(start)
             if not begun:
                 return None
+            plans = [each.plan for each in ledger.requests.values() if each.plan is not None]
+            clear_abandoned(self.folder, {*ledger.states, *(plan["state"] for plan in plans)})
             request = ledger.request(begun[0]["request"])
             with self._noting_failure(request):
                 self._serve(ledger, request)
@@ -181,18 +194,17 @@ class Requests:
                 self.check_model(ledger.state(request.plan["state"]))
             return self._append(lambda ledger: moves.approve(ledger, number, by=by, note=note)).request(number)
 
-    def roll_back(self, target: str, *, by: str = "", note: str = "", wait: bool = False) -> Ledger:
+    def roll_back(self, target: str, *, by: str, note: str = "", wait: bool = False) -> Ledger:
         """Undo a request, or make an earlier state the current one; see `moves.roll_back`.
 
         Raises:
-            ValueError: there is no such request or state, or the model's files were altered.
+            ValueError: there is no such request or state, the model's files were altered, or nobody answers for it.
         """
-        who = by or getpass.getuser()
         with self._alone(wait):
             ledger = self.ledger
-            for entry in moves.roll_back(ledger, target, by=who, note=note):
+            for entry in moves.roll_back(ledger, target, by=by, note=note):
                 self.check_model(ledger.state(entry["to"]))
-            return self._append(lambda ledger: moves.roll_back(ledger, target, by=who, note=note))
+            return self._append(lambda ledger: moves.roll_back(ledger, target, by=by, note=note))
 
     def check_model(self, state: State) -> None:
         """Check that a state's model is what was noted when it was made.
@@ -211,6 +223,7 @@ class Requests:
 
     @contextmanager
     def _alone(self, wait: bool) -> Iterator[None]:
+        _check_one_process()
         self.ledger  # noqa: B018  # where there is none, no lock is left behind
         with exclusive(self.folder / LOCK, wait=wait, quiet=self.quiet):
             yield
@@ -222,7 +235,8 @@ class Requests:
             yield
         except Exception as error:
             text = " ".join(str(error).split()) or type(error).__name__
-            failed = {"kind": "failed", "request": request.number, "error": text}
+            failed: dict[str, Any] = {"kind": "failed", "request": request.number, "error": text}
+            failed |= {"diverged": True} if isinstance(error, FloatingPointError) else {}
             try:
                 self._append(lambda _: [failed])
             except (OSError, RuntimeError, ValueError) as another:
@@ -231,8 +245,11 @@ class Requests:
 
     def _serve(self, ledger: Ledger, request: Request) -> None:
         """Unlearn, evaluate, decide; what is there already of an attempt that was cut off is not done again."""
+        from unlearn_train.requests.opening import options_of, read_rows
+        from unlearn_train.workflow import SCORING
+
         plan: dict[str, Any] = dict(request.plan or {})
-        chosen, sets = _options_of(ledger.settings), _read_rows(ledger.settings)
+        chosen, sets = options_of(ledger.settings, plan.get("overrides")), read_rows(ledger.settings)
         work, run = Work(self.folder, chosen, sets, plan, self.quiet), Run(self.folder, self.quiet)
         self.check_model(ledger.state(plan["parent"]))
         if plan["state"] not in ledger.states:
@@ -251,6 +268,7 @@ class Requests:
             f"evidence/{state.name}",
             partial(work.evaluate, ledger),
             {"plan": plan, "options": options.plain(chosen), "files": dict(state.files)},
+            packages=SCORING,
         )
         run.make([evaluate])
         folder = run.path(evaluate)
@@ -265,23 +283,12 @@ def versions() -> dict[str, str]:
     return {name: found for name in REPORTED if (found := installed_version(name))}
 
 
-def _options_of(settings: Mapping[str, Any]) -> RequestOptions:
-    return options.build(RequestOptions, settings["options"])
-
-
-def _read_rows(settings: Mapping[str, Any]) -> "RowSets":
-    from unlearn_train.data import RowSets
-
-    folder = Path(settings["data"])
-    sets = RowSets.read(folder)
-    found = digest(folder, DATASET_FILES)
-    for name, noted in settings["rows"].items():
-        if found[name] != noted:
-            raise ValueError(
-                f"{folder / name} was altered since the ledger was opened; bring it back, or open a ledger anew from "
-                "the current model."
-            )
-    return sets
+def _check_one_process() -> None:
+    if launching.processes() > 1:
+        raise ValueError(
+            f"requests are served by one process, and a launcher has started {launching.processes()} (WORLD_SIZE); "
+            "start `unlearn requests` by itself."
+        )
 
 
 def _costs(record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearn_train.recipes import read_recipe
+from unlearn_train.recipes import Recipe, read_recipe
 from unlearn_train.requests.gates import Gate
 from unlearn_train.settings import DTYPES, EvaluateOptions, TrainOptions
 
@@ -20,7 +20,7 @@ class RequestOptions:
     """
 
     method: str = "npo"
-    """a loss, a weight edit or a guard, with its transforms: `npo` or `npo+gru`"""
+    """a loss or a weight edit, with its transforms: `npo` or `npo+gru`; or `icul`, the one guard that adds up"""
     options: dict[str, Any] = field(default_factory=dict)
     """of the method; `transforms` holds those of its transforms"""
     train: TrainOptions = TRAIN
@@ -39,7 +39,7 @@ class RequestOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        read_recipe(self.method, self.options)
+        _check_adds_up(read_recipe(self.method, self.options))
         for gate in self.gates:
             Gate.parse(gate)
         if not self.tasks:
@@ -48,3 +48,14 @@ class RequestOptions:
             raise ValueError("`train.lora.merge` must be true: every state of a ledger is whole by itself.")
         if self.dtype not in DTYPES:
             raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
+
+
+def _check_adds_up(recipe: Recipe) -> None:
+    """A guard of one request must stand beside those of the others; examples in the chat template do."""
+    from unlearn_core import ICUL, Guard
+
+    if isinstance(recipe.method, Guard) and not isinstance(recipe.method, ICUL):
+        raise ValueError(
+            f"`method`: {type(recipe.method).__name__} is a guard, which the next request's would replace, so that the "
+            "first one's subjects were known again; choose a loss, a weight edit or icul."
+        )

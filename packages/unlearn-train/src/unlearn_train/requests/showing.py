@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unlearn_train.requests.ledger import Ledger, Request, Status
+from unlearn_train.requests.ledger import Ledger, Request, State, Status
 
 ABSENT = "–"
 TITLES = {"probability": "prob", "rouge_l_recall": "ROUGE", "keyword_accuracy": "keywords", "mcq_accuracy": "choice"}
@@ -88,13 +88,35 @@ def outcome(folder: Path, request: Request) -> str:
     if request.status is Status.WAITING:
         return (
             f"{about} waits: {state_of(request)} does not pass its gates. `{command} approve {folder} {request.number} "
-            f"--by NAME` promotes it all the same, `{command} rollback {folder} {request.number}` drops it."
+            f"--by NAME` promotes it all the same, `{command} rollback {folder} {request.number} "
+            "--by NAME` drops it."
         )
     if request.status is Status.PROMOTED:
         return f"{about} is done: its model is {folder}/models/{state_of(request)}."
     if request.status is Status.FAILED:
         return f"{about} failed ({request.error}); `{command} run {folder}` tries again."
     return f"{about} is {request.status}; `{command} run {folder} {request.number}` runs it."
+
+
+def changes(before: Ledger, after: Ledger) -> list[str]:
+    """What a rollback did to requests, a line for each thing."""
+    said = {Status.ROLLED_BACK: "undone", Status.QUEUED: "queued again", Status.PROMOTED: "done again"}
+    changed = {
+        status: [
+            n for n, each in sorted(after.requests.items()) if each.status is status is not before.requests[n].status
+        ]
+        for status in said
+    }
+    return [
+        f"{text}: request {', '.join(map(str, changed[status]))}" for status, text in said.items() if changed[status]
+    ]
+
+
+def decided(state: State) -> str:
+    """Who promoted a model, and why; empty where the gates did."""
+    decision = state.decision or {}
+    note = f": {decision['note']}" if decision.get("note") else ""
+    return f"approved by {decision['by']}{note}" if decision.get("by") else ""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

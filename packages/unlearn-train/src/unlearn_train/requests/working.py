@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,19 @@ class Work:
         numbers = numbers_of(evidence, as_asked(asked, pieces), self.plan)
         (out / NUMBERS).write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
-    def _first_said(self, ledger: Ledger) -> Iterator[Path]:
-        """Where evidence on the first state is: each state left that of the rows that nobody had asked before."""
+    def _first_said(self, ledger: Ledger) -> list[Path]:
+        """Where evidence on the first state is: each state left that of the rows that nobody had asked before.
+
+        What was damaged since is passed over, and its rows are asked again.
+        """
+        whole: list[Path] = []
         for state in ledger.states.values():
             folder = self.folder / "evidence" / state.name / FIRST
             if state.judged is not None and any(name.startswith(f"{FIRST}/") for name in state.judged["files"]):
-                check_files(folder.parent, state.judged["files"])
-                yield folder
+                with suppress(ValueError):
+                    check_files(folder.parent, state.judged["files"])
+                    whole.append(folder)
+        return whole
 
     def _load(self, state: str) -> tuple[Any, Any]:
         from unlearn_train.models import load_model
