@@ -8,6 +8,9 @@ from unlearn_train.cli import build_parser, main
 from unlearn_train.commands.run import resolve
 from unlearn_train.pulse.plan import plan
 
+pytest.importorskip("clear_data", reason="needs the extra data")
+pytest.importorskip("unlearn_metrics.scoring", reason="needs the extra eval")
+
 WRONG = ["Oslo", "Lima", "Bern", "Cairo"]
 SETS = {
     "forget10": ["a0", "a1"],

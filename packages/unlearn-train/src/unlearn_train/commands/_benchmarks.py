@@ -25,9 +25,13 @@ def parts_of(experiment: Experiment) -> Parts:
         from unlearn_train.pulse.results import write_results as pulse_results
 
         return Parts(pulse_plan, pulse_results, lambda results: table(results["pulse"]["table"]))
-    from unlearn_metrics import render_table
-
     from unlearn_train.results import write_results
     from unlearn_train.workflow import plan
 
-    return Parts(plan, write_results, render_table)
+    return Parts(plan, write_results, _table)
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    from unlearn_metrics import render_table
+
+    return render_table(results)

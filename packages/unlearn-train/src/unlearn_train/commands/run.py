@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
     experiment = resolve(args)
     folder: Path = args.runs / args.name
-    need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
     plan, write_results, show = parts_of(experiment)
     stages = plan(experiment, folder, quiet=args.quiet)
+    need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
     launching.join()
     if launching.rank() == 0:
         write_run(experiment, folder)
