@@ -31,10 +31,8 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
         What `results.json` holds.
     """
     path, report = folder / "results.json", folder / "report.html"
-    key = blake2b(
-        json.dumps([stage.key for stage in stages] + [version("unlearn-metrics")]).encode(), digest_size=16
-    ).hexdigest()
-    if report.exists() and (known := read_results(path)) and known["run"]["key"] == key:
+    key, known = made_before(folder, stages)
+    if known is not None and report.exists():
         return known
     from unlearn_metrics import Evidence
     from unlearn_metrics.report import write_report
@@ -50,6 +48,14 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
     write_report(results, report, gallery=gallery(evidence, folder / "data"), title=title)
     write_text(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
+
+
+def made_before(folder: Path, stages: Sequence[Stage]) -> tuple[str, dict[str, Any] | None]:
+    """Return the key of numbers that are made from these stages, and `results.json` where it has that key."""
+    made_from = [stage.key for stage in stages] + [version("unlearn-metrics")]
+    key = blake2b(json.dumps(made_from).encode(), digest_size=16).hexdigest()
+    known = read_results(folder / "results.json")
+    return key, known if known is not None and known["run"]["key"] == key else None
 
 
 def describe_run(experiment: Experiment) -> dict[str, Any]:

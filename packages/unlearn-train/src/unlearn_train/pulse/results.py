@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from unlearn_train.pulse import numbers
 from unlearn_train.pulse.cells import Cell, cells
 from unlearn_train.pulse.numbers import Mark, Number
 from unlearn_train.pulse.plan import Work
-from unlearn_train.results import describe_run, read_results, stage_record, write_text
+from unlearn_train.results import describe_run, made_before, stage_record, write_text
 from unlearn_train.stages import Stage
 
 PARTS = ("forgotten", "retained", "general")
@@ -28,10 +26,8 @@ def write_results(experiment: Experiment, folder: Path, stages: Sequence[Stage])
         `pulse` the table of the protocol.
     """
     path, report = folder / "results.json", folder / "report.html"
-    key = blake2b(
-        json.dumps([stage.key for stage in stages] + [version("unlearn-metrics")]).encode(), digest_size=16
-    ).hexdigest()
-    if report.exists() and (known := read_results(path)) and known["run"]["key"] == key:
+    key, known = made_before(folder, stages)
+    if known is not None and report.exists():
         return known
     from unlearn_train.pulse.report import report_page
 
