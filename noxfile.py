@@ -21,6 +21,8 @@ RESULTS = ROOT / ".nox" / ".results"
 COVERAGE = {"COVERAGE_FILE": str(RESULTS / "coverage")}
 # Small models gain nothing from a second thread, and lose much where the other core is busy.
 TESTING = {**COVERAGE, "OMP_NUM_THREADS": "1"}
+# A file's tests stay together: they share what is slow to make.
+WORKERS = ("--numprocesses=logical", "--maxprocesses=4", "--dist=loadfile")
 PROJECTS = {path.parent.name: path.parent for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 METADATA: dict[str, dict[str, Any]] = {
     name: nox.project.load_toml(folder / "pyproject.toml")["project"] for name, folder in PROJECTS.items()
@@ -59,7 +61,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """All tests, with every package and every extra installed."""
-    _install(session, *_everything(), *_group("test"))
+    _install(session, *_everything(), *_group("integration"))
     paths = [path for package in PROJECTS for path in _tested(package)]
     _pytest(session, "integration", *paths, "tests", "--ignore=tests/benchmarks")
 
@@ -146,7 +148,7 @@ def _pytest(session: nox.Session, name: str, *args: str) -> None:
     """Runs tests under coverage; `tools/tally.py` counts the results over all sessions."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     options = ("--doctest-modules", "--doctest-glob=*.md", f"--junitxml={RESULTS / name}.xml")
-    session.run("coverage", "run", "-m", "pytest", *options, *args, *session.posargs, env=TESTING)
+    session.run("coverage", "run", "-m", "pytest", *options, *WORKERS, *args, *session.posargs, env=TESTING)
 
 
 def _build(session: nox.Session, package: str, folder: Path) -> str:

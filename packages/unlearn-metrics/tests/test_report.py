@@ -241,6 +241,18 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero(tmp_path: Path) -> Non
     assert Page(html).said("td").count("–") == 10
 
 
+def test_it_is_said_why_numbers_are_missing(html: str, tmp_path: Path) -> None:
+    assert "Not measured, and why" not in html
+    results = fake_results()
+    results["missing"] = {state: {"loss_auc": "no <holdout>", "privleak": "no <holdout>"} for state in STATES}
+    results["missing"]["npo"] = {"loss_auc": "no <holdout>", "clear_real": "no images"}
+    text = report(tmp_path, results)
+    assert '<th scope="row">Loss AUC</th><td>no &lt;holdout&gt;</td>' in text
+    others = "Pretrained, Target, Retrained, GA, GradDiff, SimNPO, IDK"
+    assert f'<th scope="row">PrivLeak ({others})</th><td>no &lt;holdout&gt;</td>' in text
+    assert '<th scope="row">CLEAR real (NPO)</th><td>no images</td>' in text
+
+
 def test_a_number_without_an_interval_has_none(tmp_path: Path) -> None:
     results = fake_results()
     results["summary"]["npo"]["model_utility"] = {"value": 0.5, "low": None, "high": None, "n": None}

@@ -504,18 +504,18 @@ def test_where_there_is_no_ledger_it_is_said(requests, argv, tmp_path):
 
 
 def test_two_at_once_the_second_refuses_or_waits(opened):
-    from unlearn_train.requests.locking import exclusive
+    from unlearn_train.locking import exclusive
 
     add(opened, "ada")
     for part in (["run"], ["approve", "1", "--by", "me"], ["rollback", "s0", "--by", "me"]):
-        with exclusive(opened.folder / ".lock"):
+        with exclusive(opened.folder):
             code, _, err = opened(*part)
         assert code == 1
         assert f"process {os.getpid()} on " in err and "wait for it with `--wait`" in err
     holder = "import sys, time; from pathlib import Path\n"
-    holder += "from unlearn_train.requests.locking import exclusive\n"
+    holder += "from unlearn_train.locking import exclusive\n"
     holder += "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(1)"
-    command = [sys.executable, "-c", holder, opened.folder / ".lock"]
+    command = [sys.executable, "-c", holder, opened.folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
         assert opened("run")[0] == 1
@@ -524,9 +524,9 @@ def test_two_at_once_the_second_refuses_or_waits(opened):
 
 def test_the_lock_of_a_killed_process_does_not_block(opened):
     program = "import os, signal, sys; from pathlib import Path\n"
-    program += "from unlearn_train.requests.locking import exclusive\n"
+    program += "from unlearn_train.locking import exclusive\n"
     program += "with exclusive(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
-    assert subprocess.run([sys.executable, "-c", program, opened.folder / ".lock"]).returncode == -9
+    assert subprocess.run([sys.executable, "-c", program, opened.folder]).returncode == -9
     add(opened, "ada")
     assert opened("run")[0] == 0
 

@@ -8,6 +8,7 @@ from unlearn_core import CATALOGUE
 from unlearn_train import cli
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import RowSets
+from unlearn_train.locking import exclusive
 from unlearn_train.models import load_model
 from unlearn_train.reference import reference_logps
 
@@ -177,7 +178,7 @@ def test_transforms_and_their_options_are_read(unlearn, training, monkeypatch):
         (["--method", "ga", "--forget", "forget1"], "no set `forget1` in this data; did you mean `forget10`"),
         (["--method", "ga", "--tasks", "vqa"], "set `forget10` has no row of task vqa"),
         (["--method", "ga", "--data", "nowhere"], "nowhere/rows.parquet is not there"),
-        (["--method", "ga", "--model", "./nowhere"], "nowhere cannot be loaded as a model"),
+        (["--method", "ga", "--model", "./nowhere"], "nowhere cannot be loaded as a model (there is no such folder)"),
         (["--method", "ga", "--dtype", "int4"], "`dtype` must be one of float32"),
         (["--method", "ga", "--chat-template", "no.jinja"], "no.jinja is no file; `--chat-template` takes"),
         (["--method", "ga", "--out", "."], ". is there already; choose another folder"),
@@ -190,6 +191,16 @@ def test_bad_input_is_one_clear_line(unlearn, training, more, message, tmp_path)
     assert err.startswith("unlearn: ")
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["finetune", "--sets", "forget10"], ["forget", "--method", "ga"]])
+def test_two_commands_never_write_to_one_place(unlearn, training, command, tmp_path):
+    with exclusive(tmp_path / ".out.partial"):
+        code, out, err = unlearn(*command, *training)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"process {os.getpid()} on " in err and "is at work on" in err and "start again when it is done" in err
+    assert unlearn(*command, *training)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_traceback_is_shown_on_demand(unlearn, training):

@@ -42,6 +42,18 @@ def test_images_are_read(folder):
     assert (row["image"].mode, row["image"].size, row["image"].getpixel((0, 0))) == ("RGB", (32, 32), (200, 30, 30))
 
 
+def test_rows_share_their_photographs(own):
+    def shown_alike(table):
+        column = table.column_names.index("image")
+        field = table.schema.field(column)
+        image = next(filter(None, table.column(column).to_pylist()))
+        return table.set_column(column, field, pyarrow.array([image] * table.num_rows, field.type))
+
+    rewrite(own, shown_alike)
+    rows = RowSets.read(own).select("retain90")
+    assert len({id(row["image"]) for row in rows}) == 1 < len(rows)
+
+
 def test_images_are_read_without_the_schema_of_datasets(own):
     rewrite(own, lambda table: table.replace_schema_metadata(None))
     (row,) = RowSets.read(own).of_subjects(["ada"], ["caption"])

@@ -19,6 +19,7 @@ def test_what_must_be_positive_is(name, value):
         ({"warmup": math.nan}, r"`warmup` must be in \[0, 1\), got nan"),
         ({"weight_decay": -1}, "`weight_decay` must not be negative, got -1"),
         ({"weight_decay": math.nan}, "`weight_decay` must not be negative, got nan"),
+        ({"lora_l1": 0.1}, "`lora_l1` weighs what LoRA adds to the weights; set `lora` as well"),
         ({"schedule": "cosin"}, "`schedule` must be one of constant, cosine, linear, got 'cosin'"),
         ({"precision": "fp8"}, "`precision` must be one of fp32, bf16, got 'fp8'"),
         ({"seed": -1}, r"`seed` must be in \[0, 2\^32\), got -1"),

@@ -157,7 +157,7 @@ def test_a_model_that_says_nothing_finite_is_not_taken_for_one_that_forgot(fresh
         answer_probability(model, processor, sides[0], options())
 
 
-@pytest.mark.parametrize("given", [{"watch": WatchOptions()}, {"lora_l1": 0.1}])
+@pytest.mark.parametrize("given", [{"watch": WatchOptions()}, {"lora_l1": 0.1, "lora": LoraOptions()}])
 def test_options_of_unlearning_are_refused_where_rows_are_learnt(given, fresh, sides):
     with pytest.raises(ValueError, match=f"`{next(iter(given))}` is for unlearning"):
         finetune(*fresh(), sides[0], TrainOptions(**given), quiet=True)

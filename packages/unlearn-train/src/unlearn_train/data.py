@@ -104,7 +104,8 @@ class RowSets:
                 f"{what} has no row{'' if tasks is None else ' of task ' + ', '.join(sorted(tasks))}; nothing can be "
                 "learnt, forgotten or measured on it."
             )
-        return [_decoded(row) for row in self.rows.select([n for _, n in chosen])]
+        images: dict[bytes, Image.Image] = {}  # rows share photographs
+        return [_decoded(row, images) for row in self.rows.select([n for _, n in chosen])]
 
     def _members(self, name: str) -> frozenset[str]:
         if name not in self.sets:
@@ -159,7 +160,7 @@ def _is_names(subjects: Any) -> bool:
     return isinstance(subjects, list) and all(isinstance(subject, str) for subject in subjects)
 
 
-def _decoded(row: Row) -> Row:
+def _decoded(row: Row, images: dict[bytes, Image.Image]) -> Row:
     stored = row["image"]
     if stored is None:
         return row
@@ -168,7 +169,12 @@ def _decoded(row: Row) -> Row:
             f"the image of row {row['id']} is not in the file but at {stored['path']!r}, and paths in data are not "
             "followed; put the image's bytes into the row."
         )
-    try:
-        return {**row, "image": Image.open(BytesIO(stored["bytes"])).convert("RGB")}
-    except Exception as error:  # the decoders raise whatever they stumble over
-        raise ValueError(f"the image of row {row['id']} cannot be read ({error}); mend or remove the row.") from error
+    data: bytes = stored["bytes"]
+    if data not in images:
+        try:
+            images[data] = Image.open(BytesIO(data)).convert("RGB")
+        except Exception as error:  # the decoders raise whatever they stumble over
+            raise ValueError(
+                f"the image of row {row['id']} cannot be read ({error}); mend or remove the row."
+            ) from error
+    return {**row, "image": images[data]}

@@ -65,6 +65,8 @@ def load_model(
         model, processor, missing = _read(name, dtype, trust_remote_code, attention)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not Path(name).exists() and not _may_be_on_the_hub(str(name)):
+            reason = "there is no such folder"
         raise ValueError(
             f"{name} cannot be loaded as a model ({reason}); give a folder with config.json, safetensors and a "
             "tokenizer, or a name on the hub."
@@ -91,6 +93,10 @@ def flush_denormals() -> None:
 def default_device() -> str:
     """Return where models run: this process's GPU, or the CPU where there is none."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return not name.startswith((".", "/", "~")) and len(Path(name).parts) <= 2
 
 
 def _read(

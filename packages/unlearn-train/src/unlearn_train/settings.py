@@ -118,6 +118,8 @@ class TrainOptions:
         for name in ("weight_decay", "lora_l1", "save_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.lora_l1 and self.lora is None:
+            raise ValueError("`lora_l1` weighs what LoRA adds to the weights; set `lora` as well, or leave it out.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"`seed` must be in [0, 2^32), got {self.seed}.")
         if self.save_every > 1 and self.save_every % 1:

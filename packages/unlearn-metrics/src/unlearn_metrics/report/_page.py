@@ -10,7 +10,7 @@ from unlearn_metrics.report._html import Html, element, join
 from unlearn_metrics.report._plot import nearest, points, tradeoff
 from unlearn_metrics.report._results import Results, state_title
 from unlearn_metrics.report._run import headline, run_details
-from unlearn_metrics.report._tables import modality_title, overview, set_tables
+from unlearn_metrics.report._tables import modality_title, not_measured, overview, set_tables
 
 _HOW_TO_READ = (
     "The target model learnt everything. The retrained model never saw what was to be forgotten: it is what unlearning "
@@ -54,7 +54,7 @@ def write_report(
 
 def page(results: Results, items: Sequence[GalleryItem], title: str) -> str:
     """The page's text."""
-    details = run_details(results.run)
+    details = [part for part in (*run_details(results.run), not_measured(results)) if part]
     return document(
         title,
         element(

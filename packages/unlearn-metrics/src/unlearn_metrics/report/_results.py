@@ -126,6 +126,7 @@ class Results:
         if not states:
             raise ValueError("the results have no states: there is nothing to report. Score a model first.")
         self.summary = {state: _mapping(_mapping(raw, "summary", {}), state, {}) for state in states}
+        self.missing = {state: _mapping(_mapping(raw, "missing", {}), state, {}) for state in states}
         self.run = _mapping(raw, "run", {})
         self.states = [*(s for s in BASE_STATES if s in states), *(s for s in states if s not in BASE_STATES)]
         self._numbers: dict[tuple[str, str, str, str], Number] = {}

@@ -41,6 +41,24 @@ def set_tables(results: Results, modality: str) -> Html:
     return join([element("div", *first, class_="sets"), more])
 
 
+def not_measured(results: Results) -> Html:
+    """Folded away, why numbers over sets are not there; the names that share a reason are in one row."""
+    states = dict[tuple[str, str], list[str]]()
+    for state in results.states:
+        for name, reason in results.missing[state].items():
+            states.setdefault((name, str(reason)), []).append(state)
+    names = dict[tuple[str, ...], list[str]]()
+    for (name, reason), found in states.items():
+        names.setdefault((reason, *found), []).append(metric_title(name)[0])
+    if not names:
+        return join([])
+    rows = []
+    for (reason, *found), titles in names.items():
+        whose = "" if found == results.states else f" ({', '.join(map(state_title, found))})"
+        rows.append(element("tr", element("th", ", ".join(titles) + whose, scope="row"), element("td", reason)))
+    return _folded("Not measured, and why", element("table", element("tbody", *rows), class_="plain"))
+
+
 def table(states: Sequence[str], groups: Sequence[tuple[str, Sequence[Column]]]) -> Html:
     """A table of states by columns; the groups get a row of headings where they have a title."""
     columns = [column for _, group in groups for column in group]

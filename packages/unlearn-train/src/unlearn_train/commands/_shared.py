@@ -3,11 +3,13 @@
 import argparse
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_train import launching
+from unlearn_train.locking import LOCK, exclusive_to_all
 from unlearn_train.stages import RESUME
 
 if TYPE_CHECKING:
@@ -93,13 +95,23 @@ def listing(defaults: Mapping[str, Any]) -> str:
     return "\n".join(f"  {name}={default}" for name, default in defaults.items())
 
 
-def resume_folder(args: argparse.Namespace) -> Path:
-    """Return where a training keeps what it goes on from if it is cut off; empty, where it is to begin anew."""
-    folder = _beside(args.out) / RESUME
-    if not args.resume and launching.rank() == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    launching.agree(None)
-    return folder
+@contextmanager
+def resume_folder(args: argparse.Namespace) -> Iterator[Path]:
+    """Hold where a training keeps what it goes on from if it is cut off; empty, where it is to begin anew.
+
+    Raises:
+        RuntimeError: another command is at work there.
+    """
+    partial = _beside(args.out)
+    folder = partial / RESUME
+    with exclusive_to_all(partial):
+        if not args.resume and launching.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        launching.agree(None)
+        try:
+            yield folder
+        finally:
+            _forsake_empty(partial)
 
 
 def save_beside(save: Callable[[Path], None], out: Path, log: Sequence[Mapping[str, float]] = ()) -> None:
@@ -117,6 +129,12 @@ def save_beside(save: Callable[[Path], None], out: Path, log: Sequence[Mapping[s
         (whole / LOG).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     whole.rename(out)
     shutil.rmtree(partial)
+
+
+def _forsake_empty(partial: Path) -> None:
+    """Remove it where the command ended before there was anything to go on from."""
+    if launching.rank() == 0 and partial.exists() and [path.name for path in partial.iterdir()] == [LOCK]:
+        shutil.rmtree(partial)
 
 
 def _count(text: str) -> int:

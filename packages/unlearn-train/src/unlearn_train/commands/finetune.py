@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     data = RowSets.read(args.data)
     rows = [row for name in args.sets.split(",") for row in data.select(name, args.tasks.split(","))]
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
-    log = finetune(model, processor, rows, options, resume=resume_folder(args), quiet=args.quiet)
-    save_beside(lambda folder: save_model(model, processor, folder), args.out, log)
+    with resume_folder(args) as resume:
+        log = finetune(model, processor, rows, options, resume=resume, quiet=args.quiet)
+        save_beside(lambda folder: save_model(model, processor, folder), args.out, log)
     return 0

@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("`--holdout` is for a watch over the unlearning; add `--set watch={}`, or leave it out.")
     unknown = data.select(args.holdout, tasks) if args.holdout else []
     model, processor = load_model(args.model, dtype=args.dtype, chat_template=args.chat_template)
-    how: dict[str, Any] = {"transforms": transforms, "resume": resume_folder(args), "holdout_rows": unknown}
-    how["quiet"] = args.quiet
-    done = unlearn(model, processor, method, forgotten, retained, options, **how)
-    save_beside(lambda folder: done.save(model, processor, folder), args.out, done.log)
+    with resume_folder(args) as resume:
+        how: dict[str, Any] = {"transforms": transforms, "resume": resume, "holdout_rows": unknown, "quiet": args.quiet}
+        done = unlearn(model, processor, method, forgotten, retained, options, **how)
+        save_beside(lambda folder: done.save(model, processor, folder), args.out, done.log)
     return 0
 
 

@@ -49,6 +49,7 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run or go on with an experiment, and show its numbers."""
     from unlearn_train.commands._benchmarks import parts_of
+    from unlearn_train.locking import exclusive_to_all
     from unlearn_train.results import write_run
     from unlearn_train.stages import Run
 
@@ -58,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     stages = plan(experiment, folder, quiet=args.quiet)
     need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
     launching.join()
-    if launching.rank() == 0:
-        write_run(experiment, folder)
-    Run(folder, quiet=args.quiet).make(stages)
-    if launching.rank() > 0:
-        return 0
-    results = write_results(experiment, folder, stages)
+    with exclusive_to_all(folder):
+        if launching.rank() == 0:
+            write_run(experiment, folder)
+        Run(folder, quiet=args.quiet).make(stages)
+        if launching.rank() > 0:
+            return 0
+        results = write_results(experiment, folder, stages)
     print(show(results))
     print(f"\nreport: {folder / 'report.html'}\nnumbers: {folder / 'results.json'}")
     return 0

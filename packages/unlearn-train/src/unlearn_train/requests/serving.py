@@ -16,18 +16,18 @@ from typing import Any
 from unlearn_train import launching, options
 from unlearn_train.datasource import DATASET_FILES, digest
 from unlearn_train.extras import installed_version, need
+from unlearn_train.locking import LOCK, exclusive
 from unlearn_train.requests import moves
 from unlearn_train.requests.files import check_files, clear_abandoned, files_of
 from unlearn_train.requests.gates import Gate, check
 from unlearn_train.requests.ledger import START, Ledger, Request, State, Status
-from unlearn_train.requests.locking import exclusive
 from unlearn_train.requests.log import Content, Entry, Log
 from unlearn_train.requests.settings import RequestOptions
 from unlearn_train.requests.working import NOTE, NUMBERS, Work
 from unlearn_train.results import REPORTED
 from unlearn_train.stages import Run, Stage
 
-LEDGER, LOCK = "ledger.sqlite", ".lock"
+LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,9 @@ class Requests:
         chosen = with_gates(chosen, sets)
         if folder.exists() and any(folder.iterdir()) and not (folder / LOCK).exists():
             raise ValueError(f"{folder} is there already and is no ledger; choose another folder.")
-        folder.mkdir(parents=True, exist_ok=True)
         settings = {"model": model, "data": str(data.resolve()), "options": options.plain(chosen)}
         settings["rows"] = digest(data, DATASET_FILES)
-        with exclusive(folder / LOCK):
+        with exclusive(folder):
             entries = requests._log.read()
             if entries:
                 check_same(Ledger.of(entries).settings, settings, folder)
@@ -225,7 +224,8 @@ class Requests:
     def _alone(self, wait: bool) -> Iterator[None]:
         _check_one_process()
         self.ledger  # noqa: B018  # where there is none, no lock is left behind
-        with exclusive(self.folder / LOCK, wait=wait, quiet=self.quiet):
+        advice = "wait for it with `--wait`, or start again later"
+        with exclusive(self.folder, wait=wait, quiet=self.quiet, advice=advice):
             yield
 
     @contextmanager
