@@ -56,6 +56,7 @@ def test_the_card_says_what_and_how(built) -> None:
         "| caption | 24 |",
         "| seed | 0 |",
         "kind `painted`",
+        "Nobody in it exists",
     ):
         assert text in card
 

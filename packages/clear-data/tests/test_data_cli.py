@@ -72,8 +72,22 @@ def test_faces_of_a_folder_are_shared_out(folder_of_faces: Path, tmp_path: Path,
     assert main(["build", "--faces", str(folder_of_faces), "--images", "2", "--size", "16", "--out", str(out)]) == 0
     assert "7 subjects, 1 holdout, 2 figures" in capsys.readouterr().err
     assert len(load(out).sets["real_faces"]) == 2
-    assert main(["build", "--faces", str(folder_of_faces), "--subjects", "9", "--out", str(tmp_path / "no")]) == 2
-    assert "there are 10 people, not enough for 9 subjects, 1 holdout people and 2 public" in capsys.readouterr().err
+    build = ["build", "--faces", str(folder_of_faces), "--out", str(tmp_path / "no")]
+    assert main([*build, "--images", "2", "--subjects", "9"]) == 2
+    said = "there are 10 people with enough photographs, too few for 9 subjects, 1 holdout people and 2 public figures"
+    assert said in capsys.readouterr().err
+    assert main(build) == 2
+    assert "has 8 photographs, 2 at most; ask for fewer images" in capsys.readouterr().err
+
+
+def test_who_has_too_few_photographs_is_not_counted(folder_of_faces: Path, tmp_path: Path, capsys) -> None:
+    (folder_of_faces / "p3/1.png").unlink()
+    out = tmp_path / "data"
+    assert main(["build", "--faces", str(folder_of_faces), "--images", "2", "--size", "16", "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert f"9 people of {folder_of_faces} have 2 photographs or more: 6 subjects, 1 holdout, 2 figures" in said
+    card = (out / "README.md").read_text()
+    assert "may show real people" in card and "Nobody in it exists" not in card
 
 
 def test_an_unreadable_face_is_named(folder_of_faces: Path, tmp_path: Path, capsys) -> None:
@@ -94,7 +108,7 @@ def test_sharing_out() -> None:
     assert share_out(40, {"subjects": 20, "holdout": 5, "figures": 5}) == {"subjects": 20, "holdout": 5, "figures": 5}
     assert share_out(40, {"holdout": 0}) == {"subjects": 32, "holdout": 0, "figures": 8}
     for chosen in ({"figures": 39}, {"subjects": 40}):
-        with pytest.raises(ValueError, match="there are 40 people, not enough"):
+        with pytest.raises(ValueError, match="there are 40 people with enough photographs, too few"):
             share_out(40, chosen)
 
 

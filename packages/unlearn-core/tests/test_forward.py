@@ -98,6 +98,14 @@ def test_hidden_states_are_a_layers_output_at_the_end(model: Model, wrap: Any) -
         torch.testing.assert_close(forward.hidden(SHORT, layer - 3), states[layer][:, 2:])
 
 
+def test_hidden_states_of_a_wrapped_model_take_the_logits_of_one_position() -> None:
+    model = Keeping()
+    heads = []
+    model.head.register_forward_hook(lambda module, args, output: heads.append(output.shape[1]))
+    ModelForward(Wrapped(model)).hidden(SHORT, 1)
+    assert heads == [1]
+
+
 def test_layers_after_the_one_asked_for_do_not_run_unless_wrapped(model: Model) -> None:
     layers = getattr(model.decoder, model.decoder.name)
     ModelForward(model).hidden(SHORT, 1)

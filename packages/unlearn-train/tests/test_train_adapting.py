@@ -303,7 +303,7 @@ def test_options_are_read_and_described():
     assert options.lora == LoraOptions(rank=8)
     assert build(TrainOptions, nest("lora={}")).lora == LoraOptions()
     assert build(TrainOptions, nest("parts=projector,language")).parts == ("projector", "language")
-    listed = dict(describe(TrainOptions))
+    listed = {option.name: option.default for option in describe(TrainOptions)}
     assert listed["lora"] is None
     assert (listed["lora.rank"], listed["lora.merge"]) == (16, True)
 

@@ -76,6 +76,15 @@ def test_help_needs_nothing_heavy(argv):
     assert ran.stdout.startswith("usage: unlearn")
 
 
+def test_help_says_what_each_option_means_once(unlearn):
+    code, out, _ = unlearn("forget", "--help")
+    assert code == 0
+    assert "  accumulation=1  batches summed into one step\n" in out
+    out = unlearn("run", "clear", "--help")[1]
+    assert out.count("batches summed into one step") == 1
+    assert "\n  finetune.accumulation=1\n" in out
+
+
 @pytest.mark.parametrize("argv", [[], ["fly"], ["finetune"], ["forget", "--model", "m"], ["methods", "--loud"]])
 def test_bad_usage_exits_with_2(unlearn, argv):
     code, out, err = unlearn(*argv)

@@ -58,3 +58,14 @@ def test_made_rows_cut_off_while_they_are_moved_are_never_half(cut_off, folder, 
 def test_photographs_and_a_pipeline_exclude_each_other():
     with pytest.raises(ValueError, match="`pipeline` has nothing to do"):
         DataOptions(faces="photographs", pipeline="a/pipeline")
+
+
+def test_a_pipeline_starts_from_the_portraits_that_are_named(tmp_path):
+    diffusion = pytest.importorskip("clear_data.faces.diffusion", reason="needs the extra [data]")
+    pytest.importorskip("diffusers", reason="needs the extra [data]")
+    pool = pytest.importorskip("clear_data.faces.pool").SHIPPED
+    (tmp_path / "model_index.json").write_text("{}")
+    drawn = datasource._faces(DataOptions(pipeline=str(tmp_path), pool=str(pool)))
+    assert isinstance(drawn, diffusion.PipelineFaces)
+    assert drawn.persons()
+    assert datasource._faces(DataOptions(pipeline=str(tmp_path))).persons() is None

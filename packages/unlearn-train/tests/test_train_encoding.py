@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
+from unlearn_train import encoding
 from unlearn_train.encoding import IGNORED, encode, render, tokenizer_of
 
 IMAGE = Image.new("RGB", (40, 30), (200, 30, 30))
@@ -192,3 +193,10 @@ def test_a_processor_that_puts_tokens_after_the_end_is_refused(llama):
     )
     with pytest.raises(ValueError, match="do not begin|after the end"):
         encode(ending, QUESTION, ANSWER)
+
+
+def test_a_model_that_looks_by_cross_attention_is_refused(llava, monkeypatch):
+    _, processor = llava
+    monkeypatch.setattr(encoding, "tokenize", lambda *_: {"cross_attention_mask": torch.ones(1, 4, 1, 1)})
+    with pytest.raises(ValueError, match="looks at images by cross-attention, as Llama 3.2 Vision does"):
+        encode(processor, QUESTION, ANSWER, IMAGE)

@@ -123,3 +123,15 @@ def test_bad_input_is_one_clear_line_whatever_the_number_of_processes(saved, fol
         "6.\n"
     )
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_after_an_error_a_process_does_not_wait_for_the_others(monkeypatch):
+    ended, parted = [], []
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: parted.append(1))
+    monkeypatch.setattr("os._exit", ended.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert launching.leave() == 0
+    assert (ended, parted) == ([], [1])
+    launching.leave(2)
+    assert ended == [2]

@@ -8,6 +8,8 @@ from unlearn_train.settings import TrainOptions
 @dataclass(frozen=True, kw_only=True)
 class Inner:
     rate: float = 0.5
+    """per
+    second"""
     count: int = 1
 
     def __post_init__(self):
@@ -19,6 +21,7 @@ class Inner:
 class Outer:
     name: str | None = None
     loud: bool = False
+    """say so"""
     tasks: tuple[str, ...] = ("qa",)
     inner: Inner = field(default_factory=Inner)
     free: dict[str, object] = field(default_factory=dict)
@@ -129,14 +132,14 @@ def test_bad_files_are_named(tmp_path):
             read_yaml(missing)
 
 
-def test_options_are_described_with_their_defaults():
+def test_options_are_described_with_their_defaults_and_meaning():
     assert describe(Outer) == [
-        ("name", None),
-        ("loud", False),
-        ("tasks", ("qa",)),
-        ("inner.rate", 0.5),
-        ("inner.count", 1),
-        ("free", {}),
+        ("name", None, ""),
+        ("loud", False, "say so"),
+        ("tasks", ("qa",), ""),
+        ("inner.rate", 0.5, "per second"),
+        ("inner.count", 1, ""),
+        ("free", {}, ""),
     ]
 
 

@@ -47,7 +47,10 @@ class Breaking(Method):
     [
         (Breaking(by=float("inf")), r"the retain loss of Breaking.* is not finite at step 3 \({'forget': .*"),
         (Breaking(by=float("nan")), r"the retain loss of Breaking.* is not finite at step 3"),
-        (Breaking(root=True), r"the gradient of `model\.embed_tokens\.weight` is not finite at step 3 \({'forget': .*"),
+        (
+            Breaking(root=True),
+            r"the gradient is not finite at step 3 \({'forget': .*",
+        ),  # NaN, in all once it is clipped
     ],
     ids=str,
 )
@@ -71,7 +74,10 @@ def test_finetuning_keeps_them_too(fresh, sides, monkeypatch):
 
     model.get_output_embeddings().weight.register_hook(spoil)
     before = weights(model)
-    with pytest.raises(FloatingPointError, match=r"the gradient of `.*` is not finite at step 3 \({'loss': .*; lower"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"the gradient of `model\.embed_tokens\.weight` is not finite at step 3 \({'loss': .*; lower",
+    ):
         finetune(model, processor, sides[0], TrainOptions(**STEPS), quiet=True)
     assert is_finite(model)
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils.data import SequentialSampler
 from unlearn_train.lengths import LengthSampler
-from unlearn_train.sharing import IDLE, EveryWeightMoves, rows_each, share_batches
+from unlearn_train.sharing import IDLE, EveryWeightMoves, _AlwaysSeeing, rows_each, share_batches
 
 
 @pytest.fixture
@@ -95,3 +97,27 @@ def test_a_weight_that_is_never_reached_takes_no_memory():
     EveryWeightMoves().on_pre_optimizer_step(None, None, None, optimizer=optimizer)
     assert weight.grad is None
     assert not optimizer.state
+
+
+def test_all_that_a_tower_gives_the_decoder_is_used_without_an_image_too():
+    tower = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2) for name in ("merger", "deepstack", "unused")})
+
+    class Model(torch.nn.Module):
+        device, dtype = torch.device("cpu"), torch.float32
+
+        def __init__(self):
+            super().__init__()
+            self.tower, self.decoder = tower, torch.nn.Identity()
+
+        def get_decoder(self):
+            return self.decoder
+
+        def get_image_features(self, pixel_values):
+            found = {name: layer(pixel_values) for name, layer in self.tower.items()}
+            deep = [found["deepstack"]]
+            return SimpleNamespace(pooler_output=found["merger"], deepstack_features=deep, last=found["unused"])
+
+    model = Model()
+    seeing = _AlwaysSeeing(model, {"pixel_values": torch.ones(1, 2)})
+    torch.stack([each.sum() for each in seeing._features()]).sum().backward()
+    assert {name for name, layer in tower.items() if layer.weight.grad is not None} == {"merger", "deepstack"}

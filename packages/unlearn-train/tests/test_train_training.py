@@ -11,7 +11,7 @@ from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.encoding import IGNORED
 from unlearn_train.reference import reference_logps
 from unlearn_train.refusals import refusal_for
-from unlearn_train.settings import TrainOptions
+from unlearn_train.settings import LoraOptions, TrainOptions
 from unlearn_train.training import finetune
 from unlearn_train.unlearning import forget
 
@@ -245,3 +245,25 @@ def test_training_does_not_change_what_it_is_given(fresh, sides):
     forget(model, processor, build_method("idk"), *sides, TrainOptions(), quiet=True)
     assert [[row["id"] for row in side] for side in sides] == [[row["id"] for row in side] for side in rows]
     assert [row["answer"] for row in sides[0]] == [row["answer"] for row in rows[0]]
+
+
+def test_a_training_leaves_no_trace_on_the_model_s_arithmetic(fresh, sides):
+    model, processor = fresh()
+    own = set(vars(model))
+    finetune(model, processor, sides[0], TrainOptions(precision="bf16", batch_size=4), quiet=True)
+    assert set(vars(model)) - own <= {"_tp_plan"}
+    again, _ = fresh()
+    again.load_state_dict(model.state_dict())
+    for each in (model, again):
+        forget(each, processor, build_method("npo"), *sides, TrainOptions(batch_size=4, learning_rate=1e-3), quiet=True)
+    assert distance(model, weights(again)) == 0
+
+
+@pytest.mark.parametrize("kind", ["llama"])
+@pytest.mark.parametrize(
+    ("given", "warns"), [({}, True), ({"lora": LoraOptions(rank=2)}, False), ({"learning_rate": 1e-3}, False)]
+)
+def test_it_is_said_that_small_steps_are_lost_in_bfloat16(given, warns, fresh, sides, caplog):
+    model, processor = fresh()
+    finetune(model.bfloat16(), processor, sides[0], TrainOptions(batch_size=4, **given), quiet=True)
+    assert ("rounded away on most of them" in caplog.text) == warns

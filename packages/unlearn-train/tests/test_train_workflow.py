@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 from unlearn_train.data import RowSets
@@ -67,6 +70,27 @@ def test_a_chat_template_s_text_is_part_of_the_key(experiment, saved, tmp_path):
     everything = {"pretrained", "target", "retrained", "ga", "npo"}
     assert changed(first, with_template("a.jinja", "{{ messages }}!")) == everything
     assert changed(first, keys(experiment(), tmp_path)) == everything
+
+
+def test_an_adapter_s_base_is_part_of_the_key(experiment, saved, tmp_path):
+    base, adapter = shutil.copytree(saved["llava"], tmp_path / "base"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    chosen = experiment(model=ModelOptions(name=str(adapter)))
+    before = keys(chosen, tmp_path)
+    assert changed(before, keys(chosen, tmp_path)) == set()
+    (base / "config.json").write_text((base / "config.json").read_text() + "\n")
+    assert "pretrained" in changed(before, keys(chosen, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["models/target", "models/npo"])
+def test_sets_that_share_subjects_are_refused_in_a_run_that_was_begun_with_others(experiment, name, tmp_path):
+    run = Run(tmp_path, quiet=True)
+    run.make(plan(experiment(), tmp_path)[:2])
+    stages = plan(experiment(retain="forget10"), tmp_path)
+    assert run.record(stages[1]) is not None  # what is pretrained depends on neither
+    with pytest.raises(ValueError, match="`forget10` and `forget10` share"):
+        next(stage for stage in stages if stage.name == name).make(tmp_path / "out")
 
 
 def test_models_are_made_from_a_checkpoint(experiment, saved, tmp_path):

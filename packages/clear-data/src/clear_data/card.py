@@ -16,8 +16,8 @@ configs:
 
 # Fictitious people for machine unlearning
 
-Written by {versions}. Nobody in it exists: names, facts and photographs are generated. "Public figures" are
-fictitious too; they are what a model is to know from its pre-training.
+Written by {versions}. {who} "Public figures" are fictitious too; they are what a model is to know from its
+pre-training.
 
 ## Rows
 
@@ -42,9 +42,13 @@ Photographs: {source}
 ## Limits
 
 The questions are templates, two wordings a fact; the answers are short. Names of people follow their country, folded to
-plain Latin letters; their facts are drawn at random and hang together only as far as that. Any likeness to a living
-person is chance. Made for research on unlearning, not for training face recognition.
+plain Latin letters; their facts are drawn at random and hang together only as far as that. {likeness} Made for
+research on unlearning, not for training face recognition.
 """
+_DRAWN = "Nobody in it exists: names, facts and photographs are generated."
+_BROUGHT = "Names and facts are invented; the photographs were brought by whoever built it, and may show real people."
+_CHANCE = "Any likeness to a living person is chance."
+_CONSENT = "Use it only as those on the photographs have agreed to."
 
 
 def dataset_card(record: Mapping[str, Any], sets: Mapping[str, Sequence[str]], counts: Mapping[str, int]) -> str:
@@ -55,7 +59,10 @@ def dataset_card(record: Mapping[str, Any], sets: Mapping[str, Sequence[str]], c
         sets: name of a set to its subjects.
         counts: rows of each task.
     """
+    brought = record["source"].get("kind") == "folder"
     return _TEMPLATE.format(
+        who=_BROUGHT if brought else _DRAWN,
+        likeness=_CONSENT if brought else _CHANCE,
         versions=", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         tasks=_markdown_table("task", "rows", {**counts, "all": sum(counts.values())}),
         sets=_markdown_table("set", "subjects", {name: len(members) for name, members in sets.items()}),

@@ -108,12 +108,14 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
 
 def _build_options(args: argparse.Namespace, source: "FaceSource") -> "BuildOptions":
     from clear_data.content import BuildOptions
-    from clear_data.faces import PipelineOptions
+    from clear_data.faces import FolderFaces, PipelineOptions
 
     counts = _given(args, ("subjects", "holdout", "figures"))
-    if args.faces is not None and len(counts) < 3:
-        counts = share_out(len(source.persons() or ()), counts)
-        log.info("of the people in %s, %s", args.faces, ", ".join(f"{count} {name}" for name, count in counts.items()))
+    if isinstance(source, FolderFaces) and len(counts) < 3:
+        able, shares = source.having(args.images), "%d people of %s have %d photographs or more: %s"
+        counts = share_out(len(able), counts)
+        said = ", ".join(f"{count} {name}" for name, count in counts.items())
+        log.info(shares, len(able), args.faces, args.images, said)
     size = args.size or (64 if args.pipeline is None else PipelineOptions().size)
     rest = {name: getattr(args, name) for name in ("questions", "images", "scenes", "unseen_scenes", "seed")}
     return BuildOptions(**counts, **rest, size=size)
@@ -137,7 +139,8 @@ def share_out(people: int, chosen: dict[str, int]) -> dict[str, int]:
     if subjects < 2 or subjects + holdout + figures > people:
         needed = f"{subjects} subjects, {holdout} holdout people and {figures} public figures"
         raise ValueError(
-            f"there are {people} people, not enough for {needed}; set --subjects, --holdout and --figures."
+            f"there are {people} people with enough photographs, too few for {needed}; set --subjects, --holdout and "
+            "--figures, or ask for fewer --images."
         )
     return {"subjects": subjects, "holdout": holdout, "figures": figures}
 

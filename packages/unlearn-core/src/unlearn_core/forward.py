@@ -114,7 +114,10 @@ class ModelForward(Forward):
         The output embedding then computes those of the last position alone, to see that they are what the model gives.
         """
         head = self._head()
-        if head is None or _bias(head) is not None or batch.labels.numel() * len(head.weight) < LARGE:
+        # Of a weight that ZeRO's third stage shares out, not all is here.
+        if head is None or _bias(head) is not None or hasattr(head.weight, "ds_id"):
+            return super().token_logps(batch)
+        if batch.labels.numel() * len(head.weight) < LARGE:
             return super().token_logps(batch)
         found = self._before_head(
             batch, head, lambda hidden: linear_token_logps(hidden, head.weight, batch.labels, chunk=CHUNK)
@@ -157,7 +160,7 @@ class ModelForward(Forward):
                 raise _Reached
 
         with self._steering(batch), _hooked(self._layer(layer), keep), suppress(_Reached):
-            self._model(**batch.inputs)
+            self._model(**batch.inputs, **self._keeping(1))
         return found[0][:, -batch.labels.shape[1] :]
 
     def steered(self, steers: Mapping[int, Steer]) -> "ModelForward":
@@ -168,11 +171,14 @@ class ModelForward(Forward):
 
     def _run(self, batch: Batch) -> Tensor:
         """The logits from the first label's position on, or earlier where the model cannot leave any out."""
-        takes = "logits_to_keep" in inspect.signature(_unwrapped(self._model).forward).parameters
         with self._steering(batch):
-            options = {"logits_to_keep": batch.labels.shape[1]} if takes else {}
-            logits: Tensor = self._model(**batch.inputs, **options).logits
+            logits: Tensor = self._model(**batch.inputs, **self._keeping(batch.labels.shape[1])).logits
         return logits
+
+    def _keeping(self, positions: int) -> dict[str, int]:
+        """What has the model compute the logits of the last positions alone, where it can."""
+        takes = "logits_to_keep" in inspect.signature(_unwrapped(self._model).forward).parameters
+        return {"logits_to_keep": positions} if takes else {}
 
     def _head(self) -> Linear | None:
         """The output embedding, where it is plainly linear: an adapted or quantized one is not."""

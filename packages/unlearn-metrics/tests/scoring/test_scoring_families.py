@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from unlearn_metrics.scoring import Encoder, Sampling, generate, score
+from unlearn_metrics.scoring import Encoder, Sampling, _decoding, generate, score
 from unlearn_metrics.scoring._features import ImageFeatures
 from unlearn_metrics.scoring._forward import Forward
 from unlearn_metrics.scoring._requests import candidates
@@ -298,11 +298,12 @@ def test_scores_equal_one_row_at_a_time(family, make_rows, name, images):
 
 
 @pytest.mark.parametrize(("name", "images"), CASES, ids=IDS)
-def test_greedy_answers_equal_those_of_transformers(family, make_rows, name, images):
+def test_greedy_answers_equal_those_of_transformers(family, make_rows, name, images, monkeypatch):
     model, processor = family(name)
     rows = [row for row in make_rows(8, images=images) if row["task"] != "mcq"]
     wanted = [generated_alone(model, processor, row) for row in rows]
-    for budget in (1, 400, None):
+    for budget, in_one_go in ((1, True), (400, True), (None, True), (400, False)):
+        monkeypatch.setattr(_decoding, "_ROUND", 48 if in_one_go else 1)
         table = generate(model, processor, rows, set_name="a", max_new_tokens=NEW_TOKENS, token_budget=budget)
         assert table["generated"].to_pylist() == wanted
 
@@ -361,7 +362,7 @@ def test_half_precision_is_shared_and_upcast(family, make_rows):
 
 
 @pytest.mark.parametrize("name", ["llama", "llava"])
-def test_samples_are_the_same_in_any_batch(family, make_rows, name):
+def test_samples_are_the_same_in_any_batch(family, make_rows, name, monkeypatch):
     model, processor = family(name)
     rows = [row for row in make_rows(8, images=name == "llava") if row["task"] != "mcq"]
     options = {"set_name": "a", "max_new_tokens": NEW_TOKENS, "sampling": Sampling(samples=3, top_p=0.9, seed=4)}
@@ -371,6 +372,9 @@ def test_samples_are_the_same_in_any_batch(family, make_rows, name):
     assert generate(model, processor, rows, token_budget=1, **options) == table
     backwards = generate(model, processor, rows[::-1], token_budget=500, **options)
     assert sorted(map(str, backwards.to_pylist())) == sorted(map(str, table.to_pylist()))
+    with monkeypatch.context() as patch:
+        patch.setattr(_decoding, "_ROUND", 1)
+        assert generate(model, processor, rows, **options) == table
     other = generate(model, processor, rows, **options | {"sampling": Sampling(samples=3, top_p=0.9, seed=5)})
     assert other != table
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from unlearn_metrics import GENERATIONS_SCHEMA
-from unlearn_metrics.scoring import generate
+from unlearn_metrics.scoring import _decoding, generate
 
 
 def one_at_a_time(model, processor, row, max_new_tokens):
@@ -42,8 +42,10 @@ def stops_early(models):
 RAISED = {"llama": 4.0, "gpt2": 6.0, "llava": 12.0, "gemma2": 2.0}
 
 
+@pytest.mark.parametrize("a_round", [48, 3])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "llava", "gemma2"])
-def test_batches_generate_what_one_row_at_a_time_does(stops_early, make_rows, name):
+def test_batches_generate_what_one_row_at_a_time_does(stops_early, make_rows, name, a_round, monkeypatch):
+    monkeypatch.setattr(_decoding, "_ROUND", a_round)
     model, processor = stops_early(name, 2)
     rows = [row for row in make_rows(12, images=name == "llava") if row["task"] != "mcq"]
     wanted = [one_at_a_time(model, processor, row, 12) for row in rows]
@@ -53,6 +55,25 @@ def test_batches_generate_what_one_row_at_a_time_does(stops_early, make_rows, na
         assert table["generated"].to_pylist() == wanted
     backwards = generate(model, processor, rows[::-1], set_name="a", max_new_tokens=12)
     assert backwards["generated"].to_pylist() == wanted[::-1]
+
+
+def test_long_answers_go_on_together(stops_early, make_rows, monkeypatch):
+    monkeypatch.setattr(_decoding, "_ROUND", 3)
+    model, processor = stops_early("llama", 2)
+    batches = []
+    decode = _decoding.Decoder.__call__
+
+    def note(self, batch):
+        replies = decode(self, batch)
+        batches.append((batch.until, len(replies), sum(has_ended for _, has_ended in replies)))
+        return replies
+
+    monkeypatch.setattr(_decoding.Decoder, "__call__", note)
+    generate(model, processor, [row for row in make_rows(12) if row["task"] != "mcq"], set_name="a", max_new_tokens=12)
+    (first, all_rows, early), (second, fewer, _), *_, (last, left, ended) = batches
+    assert (first, second, last) == (3, 6, 12)
+    assert fewer == all_rows - early < all_rows
+    assert left == ended
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
@@ -129,3 +150,15 @@ def test_bad_input(models, make_rows):
         generate(model, processor, make_rows(1), set_name="a", max_new_tokens=0)
     with pytest.raises(ValueError, match="`token_budget` must be positive, got -1"):
         generate(model, processor, make_rows(1), set_name="a", token_budget=-1)
+
+
+def test_a_model_of_images_answers_in_one_go(stops_early, make_rows, monkeypatch):
+    monkeypatch.setattr(_decoding, "_ROUND", 1)
+    model, processor = stops_early("llava", 2)
+    seen = []
+    decode = _decoding.Decoder.__call__
+    monkeypatch.setattr(
+        _decoding.Decoder, "__call__", lambda self, batch: (seen.append(batch.until), decode(self, batch))[1]
+    )
+    generate(model, processor, make_rows(4, images=True), set_name="a", max_new_tokens=8)
+    assert set(seen) == {8}

@@ -23,20 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     _calm(args)
     launching.end_with_parent()
-    try:
-        if getattr(args, "nproc", 1) > 1 and not launching.is_started():
-            return launching.start(args.nproc, sys.argv[1:] if argv is None else argv)
-        return int(args.run(args) or 0)
-    except KeyboardInterrupt:
-        launching.say_last("unlearn: interrupted; start it again to go on.")
-        return 130
-    except Exception as error:
-        if args.debug:
-            traceback.print_exc()
-        launching.say_last(f"unlearn: {_one_line(error)}")
-        return 2 if isinstance(error, ValueError | TypeError) else 1
-    finally:
-        launching.leave()
+    if getattr(args, "nproc", 1) > 1 and not launching.is_started():
+        args.run = lambda args: launching.start(args.nproc, sys.argv[1:] if argv is None else argv)
+    return launching.leave(_run(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add(subparsers, shared)
     return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt:
+        launching.say_last("unlearn: interrupted; start it again to go on.")
+        return 130
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        launching.say_last(f"unlearn: {_one_line(error)}")
+        return 2 if isinstance(error, ValueError | TypeError) else 1
 
 
 def _calm(args: argparse.Namespace) -> None:

@@ -38,7 +38,12 @@ def data_stage(experiment: Experiment, *, quiet: bool = False) -> Stage:
     if experiment.benchmark == "tofu":
         return Stage("data", partial(_read_tofu, chosen.folder), _files(chosen), packages=MADE_BY)
     if experiment.benchmark == "pulse" and chosen.folder is not None:
-        return Stage("data", partial(_read_mllmu, chosen.folder, chosen.size), _files(chosen), packages=MADE_BY)
+        return Stage(
+            "data",
+            partial(_read_mllmu, chosen.folder, chosen.size),
+            {**_files(chosen), "size": chosen.size},
+            packages=MADE_BY,
+        )
     if chosen.folder is not None:
         raise ValueError(
             f"{chosen.folder} is no dataset folder: rows.parquet or sets.json is not there; `clear-data build` or "
@@ -127,12 +132,15 @@ def _move_up(folder: Path) -> None:
 
 
 def _faces(chosen: DataOptions) -> "FaceSource":
-    from clear_data.faces import FolderFaces, PipelineFaces, PortraitFaces
+    from clear_data.faces import FolderFaces, PipelineFaces, PipelineOptions, PortraitFaces, PortraitPool
+
+    from unlearn_train.models import default_device
 
     if chosen.faces is not None:
         return FolderFaces(chosen.faces)
     if chosen.pipeline is not None:
-        return PipelineFaces(chosen.pipeline)
+        pool = None if chosen.pool is None else PortraitPool.load(chosen.pool)
+        return PipelineFaces(chosen.pipeline, pool=pool, options=PipelineOptions(device=default_device()))
     return PortraitFaces(chosen.pool)
 
 

@@ -93,6 +93,11 @@ def encode(processor: Processor, question: str, answer: str, image: Image.Image 
     prompt, whole = render(processor, question, answer.strip(), has_image=image is not None)
     answer_ids = _answer_ids(tokenizer_of(processor), prompt, whole)
     inputs = tokenize(processor, whole, image)
+    if "cross_attention_mask" in inputs:
+        raise ValueError(
+            f"{type(processor).__name__} is of a model that looks at images by cross-attention, as Llama 3.2 Vision "
+            "does; use one that has them among its tokens."
+        )
     ids = inputs.pop("input_ids")[0]
     inputs.pop("attention_mask", None)
     if ids[-len(answer_ids) :].tolist() != answer_ids:

@@ -53,6 +53,7 @@ class _Chosen(NamedTuple):
     row: int
     length: int
     answers: int
+    digest: str
 
 
 class Keeper:
@@ -99,10 +100,9 @@ class Keeper:
         """
         if not chosen:
             raise ValueError("there are no rows to compute a reference of; give at least one.")
-        found = [_Chosen(n, len(rows[n].input_ids), _answer_tokens(rows[n])) for n in sorted(chosen)]
-        found.sort(key=lambda each: each.length)
+        found = sorted((self._met(n, rows[n]) for n in sorted(chosen)), key=lambda each: each.length)
         ends = list(accumulate((each.answers for each in found), initial=0))
-        path, key = self._place(rows, found, name)
+        path, key = self._place(found, name)
         places = {each.row: slice(*ends[n : n + 2]) for n, each in enumerate(found)}
         values = _read(path, key, ends[-1])
         if _agreed(values is not None) and values is not None:
@@ -137,11 +137,15 @@ class Keeper:
         """Return rows as one batch on the model's device."""
         return answers_alone({name: value.to(self.model.device) for name, value in self.collate(rows).items()})
 
-    def _place(self, rows: EncodedRows, found: Sequence[_Chosen], name: str) -> tuple[Path | None, str]:
+    def _met(self, number: int, row: Encoded) -> _Chosen:
+        digest = "" if self.folder is None else _row_digest(row)
+        return _Chosen(number, len(row.input_ids), int((row.labels[1:] != IGNORED).sum()), digest)
+
+    def _place(self, found: Sequence[_Chosen], name: str) -> tuple[Path | None, str]:
         """The file, and the digest of all that its contents depend on."""
         if self.folder is None:
             return None, ""
-        what = [FORMAT, name, self.precision, self._model_digest, _rows_digest(rows[each.row] for each in found)]
+        what = [FORMAT, name, self.precision, self._model_digest, [each.digest for each in found]]
         key = blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
         return self.folder / f"{name}-{key[:16]}.safetensors", key
 
@@ -226,18 +230,13 @@ def _save(path: Path, key: str, values: Tensor) -> None:
         _LOG.warning("%s cannot be written (%s); a run that is resumed computes the reference anew.", path, error)
 
 
-def _rows_digest(rows: Iterator[Encoded]) -> str:
-    digest = blake2b()
-    for row in rows:
-        parts = {"input_ids": row.input_ids, "labels": row.labels, **row.sequence_inputs, **row.image_inputs}
-        for name, tensor in sorted(parts.items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(_bytes(tensor))
+def _row_digest(row: Encoded) -> str:
+    digest = blake2b(digest_size=16)
+    parts = {"input_ids": row.input_ids, "labels": row.labels, **row.sequence_inputs, **row.image_inputs}
+    for name, tensor in sorted(parts.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
-
-
-def _answer_tokens(row: Encoded) -> int:
-    return int((row.labels[1:] != IGNORED).sum())
 
 
 def _bytes(tensor: Tensor) -> memoryview:

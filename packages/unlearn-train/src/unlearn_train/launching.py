@@ -15,7 +15,10 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -79,11 +82,32 @@ def agree(value: T) -> T:
     return said[0]
 
 
-def leave() -> None:
-    """Part from the other processes."""
+def share(value: "Tensor") -> "Tensor":
+    """Return the first process's tensor; every process must ask, with one of the same form."""
+    if processes() == 1:
+        return value
+    from torch import distributed
+
+    join()
+    shared = value.contiguous()
+    distributed.broadcast(shared, 0)
+    return shared
+
+
+def leave(code: int = 0) -> int:
+    """Part from the other processes, and return the exit code.
+
+    After an error this process ends at once: the others may be waiting for it, and parting would wait for them.
+    """
     torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if torch is None or not torch.distributed.is_initialized():
+        return code
+    if code and processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    torch.distributed.destroy_process_group()
+    return code
 
 
 def start(count: int, argv: Sequence[str]) -> int:
@@ -194,4 +218,5 @@ def _last_line(folder: Path, number: int, code: int) -> str:
     log = folder / f"{number}.log"
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] if log.is_file() else []
     how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return " ".join([f"unlearn: process {number} {how};", *said, "memory may not have sufficed."][: 2 + len(said)])
+    why = ["memory may not have sufficed."] if code == -signal.SIGKILL else []
+    return "; ".join([f"unlearn: process {number} {how}", *said, *why])

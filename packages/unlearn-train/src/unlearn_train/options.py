@@ -1,19 +1,31 @@
 """Nested frozen dataclasses from YAML files and flags, with errors that name the option."""
 
+import ast
 import difflib
+import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from unlearn_train.settings import TrainOptions
 
 T = TypeVar("T")
+
+
+class Option(NamedTuple):
+    """An option by its full name."""
+
+    name: str
+    default: Any
+    doc: str = ""
 
 
 class _Loader(yaml.SafeLoader):
@@ -128,15 +140,15 @@ def read_run(path: Path) -> dict[str, Any]:
     return chosen
 
 
-def describe(cls: type, path: str = "") -> list[tuple[str, Any]]:
-    """List every option of a dataclass and those nested in it, with its default."""
-    listed: list[tuple[str, Any]] = []
-    hints = typing.get_type_hints(cls)
+def describe(cls: type, path: str = "") -> list[Option]:
+    """List every option of a dataclass and those nested in it, with its default and what is written under it."""
+    listed: list[Option] = []
+    hints, docs = typing.get_type_hints(cls), _field_docs(cls)
     for field in fields(cls):
         name, kinds = _join(path, field.name), typing.get_args(hints[field.name]) or (hints[field.name],)
         nested = [kind for kind in kinds if is_dataclass(kind) and isinstance(kind, type)]
         if types.NoneType in kinds or not nested:
-            listed.append((name, _default(field)))
+            listed.append(Option(name, _default(field), docs.get(field.name, "")))
         for kind in nested:
             listed += describe(kind, name)
     return listed
@@ -164,6 +176,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """The strings under the fields of a dataclass, which Python itself throws away."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    docs = {}
+    for field, below in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            docs[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return docs
 
 
 def _default(field: "Field[Any]") -> Any:

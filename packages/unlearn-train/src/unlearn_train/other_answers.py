@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from unlearn_train import launching
 from unlearn_train.collation import EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor, encode, render, tokenize, tokenizer_of
@@ -49,7 +50,9 @@ def other_answers(
     made: dict[str, Callable[[], Mapping[str, str]]] = {
         "idk": lambda: {row["id"]: refusal_for(row["id"]) for row in forget},
         "alternate": lambda: (
-            alternate_answers(model, processor, forget, seed=seed) if alternates is None else alternates
+            _agreed(lambda: alternate_answers(model, processor, forget, seed=seed))
+            if alternates is None
+            else alternates
         ),
         "random": lambda: {row["id"]: str(_drawn(retain, row["id"], seed)["answer"]) for row in forget},
         "shuffled": lambda: _shuffled(forget, seed),
@@ -110,6 +113,11 @@ def _made_up(model: PreTrainedModel, processor: Processor, row: Row) -> str:
         f"row {row['id']}: the model made up no other answer in {TRIES} tries; give one (`alternates`), or leave the "
         "row out."
     )
+
+
+def _agreed(make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What the first process makes: unlike GPUs would draw unlike answers."""
+    return launching.agree(make() if launching.rank() == 0 else {})
 
 
 def _answered(

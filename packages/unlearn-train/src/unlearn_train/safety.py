@@ -44,7 +44,7 @@ class FiniteSteps(TrainerCallback):
             return
         moved = [value for value in model.parameters() if value.grad is not None]
         if not math.isfinite(_largest([value.grad for value in moved])):
-            raise FloatingPointError(f"the gradient of `{_broken(model)}` is not finite {place}")
+            raise FloatingPointError(f"the gradient{_broken(model)} is not finite {place}")
         groups = parts["optimizer"].param_groups
         rate, decay = (max(group.get(option, 0.0) for group in groups) for option in ("lr", "weight_decay"))
         for dtype in {value.dtype for value in moved}:
@@ -54,9 +54,10 @@ class FiniteSteps(TrainerCallback):
 
 
 def _broken(model: Module) -> str:
-    """The first parameter whose gradient is not finite."""
-    gradients = ((name, value.grad) for name, value in model.named_parameters())
-    return next(name for name, grad in gradients if grad is not None and not torch.isfinite(grad).all())
+    """Of which parameter the first gradient is that is not finite; nothing where clipping has spread a NaN to all."""
+    gradients = [(name, value.grad) for name, value in model.named_parameters() if value.grad is not None]
+    names = [name for name, grad in gradients if not torch.isfinite(grad).all()]
+    return f" of `{names[0]}`" if len(names) < len(gradients) else ""
 
 
 def _largest(values: list[Tensor | None]) -> float:

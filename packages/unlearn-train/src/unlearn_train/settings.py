@@ -196,7 +196,7 @@ class DataOptions:
     size: int = 64
     """pixels on a side of an image"""
     pool: str | None = None
-    """folder of portraits, instead of those that ship with clear-data"""
+    """folder of portraits, instead of those that ship with clear-data; of a pipeline, what its pictures start from"""
     pipeline: str | None = None
     """diffusers pipeline, folder or hub name, instead of the one that ships with clear-data"""
     faces: str | None = None

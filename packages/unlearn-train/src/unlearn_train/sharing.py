@@ -231,8 +231,10 @@ class _AlwaysSeeing:
         seen: Any = self.model.get_image_features(  # type: ignore[operator]  # a module's attribute may be anything
             **{name: self._placed(value) for name, value in self.image.items()}
         )
-        found = getattr(seen, "pooler_output", seen)
-        return found if isinstance(found, list | tuple) else [found]
+        # The second is what Qwen3-VL and others add in the decoder's first layers.
+        named = [getattr(seen, name, None) for name in ("pooler_output", "deepstack_features")]
+        found = [part for part in named if part is not None] or [seen]
+        return [each for part in found for each in (part if isinstance(part, list | tuple) else [part])]
 
     def _placed(self, value: Tensor) -> Tensor:
         return value.to(self.model.device, self.model.dtype if value.is_floating_point() else value.dtype)

@@ -5,6 +5,7 @@ what it was made from, the seconds and the peak memory.
 """
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -184,11 +185,13 @@ def _replace(destination: Path, partial: Path) -> None:
 
 def _reset_peak_memory() -> None:
     """Make the next `peak_memory` count from now on, where the system can (Linux) and on the accelerator."""
+    gc.collect()  # a trainer and its callbacks hold one another, and the model
     if Path("/proc/self/clear_refs").exists():
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 

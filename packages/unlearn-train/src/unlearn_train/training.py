@@ -1,5 +1,6 @@
 """Finetuning on `transformers.Trainer`, and what every training here shares."""
 
+import logging
 import os
 import sys
 import time
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PrinterCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from unlearn_train import launching
 from unlearn_train.adapting import adapted
@@ -26,7 +27,7 @@ from unlearn_train.checkpoints import (
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor
-from unlearn_train.models import context_length, flush_denormals
+from unlearn_train.models import context_length, default_device, flush_denormals
 from unlearn_train.safety import FiniteSteps
 from unlearn_train.settings import TrainOptions
 from unlearn_train.sharing import EveryWeightMoves, rows_each, sharing
@@ -35,6 +36,9 @@ from unlearn_train.watching import SCORE, Watch
 from unlearn_train.zero import asks_for_deepspeed, check_fits, deepspeed_if, gradient_norm, plain_afterwards, read_zero
 
 Log = list[dict[str, float]]
+LOST = 1e-4
+"""learning rate below which AdamW moves most weights in bfloat16 by less than half of their last digit"""
+_LOG = logging.getLogger(__name__)
 
 
 def finetune(
@@ -69,6 +73,7 @@ def finetune(
         if getattr(options, name):
             raise ValueError(f"`{name}` is for unlearning; leave it out where rows are learnt.")
     rows_each(options.batch_size, len(rows))
+    model.to(default_device())  # type: ignore[arg-type]  # a wrapper hides the types of `to`
     encoded = EncodedRows(processor, rows, max_length=context_length(model))
     checkpoints = None
     if resume is not None:
@@ -114,6 +119,7 @@ def run(
     """
     if parts["model"].dtype == torch.float16:
         raise ValueError("float16 weights cannot be trained without losing small steps; load them as float32.")
+    _warn_of_lost_steps(parts["model"], options)
     flush_denormals()
     launching.join()
     torch.manual_seed(options.seed)
@@ -143,7 +149,13 @@ def run(
             trainer.add_callback(FiniteSteps(trainer.terms))
             trainer.add_callback(EveryWeightMoves())
         known = deepspeed_classes() if trainer.is_deepspeed_enabled else []
-        with full_disk_named(Path(folder)), data_alone(*known), plain_afterwards(trainer), sharing(trainer):
+        with (
+            full_disk_named(Path(folder)),
+            data_alone(*known),
+            _unprepared_afterwards(trainer),
+            plain_afterwards(trainer),
+            sharing(trainer),
+        ):
             trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
         if watch is not None and trainer.state.best_model_checkpoint is None:
             raise watch.lacking()
@@ -151,6 +163,31 @@ def run(
             kept = f"the state of step {trainer.state.best_global_step} is kept"
             print(f"unlearn: {watch.reason}; {kept}", file=sys.stderr)
     return [entry for entry in trainer.state.log_history if "loss" in entry or SCORE in entry]
+
+
+def _warn_of_lost_steps(model: PreTrainedModel, options: TrainOptions) -> None:
+    """DeepSpeed keeps weights in float32 beside those in bfloat16, and adapters are in float32."""
+    has_float32 = options.lora is not None or (options.deepspeed is not None and options.precision == "bf16")
+    if model.dtype == torch.bfloat16 and not has_float32 and options.learning_rate < LOST and launching.rank() == 0:
+        _LOG.warning(
+            "the weights are in bfloat16, where steps of %g are rounded away on most of them; load them as float32 "
+            "with precision=bf16, or train adapters (lora={}).",
+            options.learning_rate,
+        )
+
+
+@contextmanager
+def _unprepared_afterwards(trainer: Trainer) -> Iterator[None]:
+    """Takes back what accelerate does to a model, which would go on computing in bfloat16, and in the next training."""
+    model: Any = trainer.model
+    own = vars(model).get("forward")
+    try:
+        yield
+    finally:
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            vars(model).pop(name, None)
+        if own is not None:
+            model.forward = own
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from unlearn_core.gradients import Gradients, Grads, split_gradients, weight_in,
 from unlearn_core.material import language_parameters
 from unlearn_core.transform import transformed
 
+from unlearn_train import launching
 from unlearn_train.settings import TrainOptions
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class TransformedSteps:
         model.train(False)
         forward = ModelForward(model)
         self.transforms = [(each, each.start(forward, parameters, language, material)) for each in transforms]
+        for _, state in self.transforms:  # unlike GPUs would leave out unlike weights
+            state.update({name: launching.share(value) for name, value in state.items()})
         model.train(training)
         self.needs_kept = any("kept" in transform.needs for transform in transforms)
         self.batches: list[Any] = []

@@ -1,6 +1,7 @@
 """The stages of an experiment: rows, then models, then evidence."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -104,6 +105,7 @@ class _Work:
         from unlearn_train.models import save_model
 
         sets = self._rows()
+        sets.require_apart(self.experiment.forget, self.experiment.retain)
         rows = [row for name in self.taught(state) for row in sets.select(name, self.experiment.tasks)]
         rows += self._rehearsed(sets)
         model, processor = self._load("pretrained")
@@ -115,6 +117,7 @@ class _Work:
         from unlearn_train.applying import unlearn
 
         chosen, sets = self.experiment, self._rows()
+        sets.require_apart(chosen.forget, chosen.retain)
         forget, retain = (sets.select(name, chosen.tasks) for name in (chosen.forget, chosen.retain))
         retain += self._rehearsed(sets)
         schedule = self._training(state, chosen.unlearning(state))
@@ -207,10 +210,22 @@ def model_key(model: ModelOptions) -> dict[str, Any]:
     if path is not None:
         key["chat_template"] = read_template(Path(path))
     if model.name is not None and Path(model.name).is_dir():
-        # Not their contents: to read many gigabytes would take longer than a run with nothing to do.
-        files = sorted(Path(model.name).iterdir())
-        key["files"] = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        key["files"] = _files_of_model(Path(model.name))
     return key
+
+
+def _files_of_model(folder: Path) -> list[Any]:
+    """Which files a model's folder has, and that of the model that an adapter is for.
+
+    Not their contents: to read many gigabytes would take longer than a run with nothing to do.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found: list[Any] = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        return found
+    base = Path(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    return [*found, str(base), *(_files_of_model(base) if base.is_dir() and base != Path() else [])]
 
 
 def asked_sets(experiment: Experiment, sets: RowSets) -> Mapping[str, Sequence[Row]]:

@@ -35,16 +35,24 @@ class FolderFaces(FaceSource):
         """Whose photographs the folder has."""
         return [album.person for album in self._albums.values()]
 
+    def having(self, count: int) -> Sequence[Person]:
+        """Whose photographs are `count` or more: the others cannot serve.
+
+        Raises:
+            ValueError: Nobody has so many.
+        """
+        able = [album.person for album in self._albums.values() if len(album.files) >= count]
+        if not able:
+            most = max(len(album.files) for album in self._albums.values())
+            raise ValueError(f"Nobody in {self.folder} has {count} photographs, {most} at most; ask for fewer images.")
+        return able
+
     def photographs(
         self, requests: Sequence[FaceRequest], count: int, *, seed: int, done: Collection[str] = ()
     ) -> Iterator[Photographs]:
         """Yield the first `count` photographs of the person that each subject gets."""
         check_requests(requests, count)
-        # Persons with too few photographs could never serve; whether the others suffice is for `match` to say.
-        able = [album.person for album in self._albums.values() if len(album.files) >= count]
-        if not able:
-            most = max(len(album.files) for album in self._albums.values())
-            raise ValueError(f"Nobody in {self.folder} has {count} photographs, {most} at most; ask for fewer images.")
+        able = self.having(count)  # whether they suffice is for `match` to say
         source = f"{self.folder} (persons with {count} photographs or more)"
         chosen = match(requests, able, seed=seed, source=source)
         return ((r.subject, self.album(chosen[r.subject], count)) for r in requests if r.subject not in done)

@@ -72,39 +72,61 @@ def _tokens(answers: Sequence[Answer]) -> int:
     return len(answers[0].prompt.ids) + sum(len(answer.ids) for answer in answers)
 
 
-class QuestionBatch(NamedTuple):
-    """Questions whose inputs can be joined; the longest is the first."""
+class Reply(NamedTuple):
+    """A question with the answer so far."""
 
-    questions: list[Question]
-    room: int
-    """tokens that an answer may have"""
+    question: Question
+    ids: tuple[int, ...] = ()
+    """tokens of the answer"""
+
+    @property
+    def read(self) -> list[int]:
+        """What the model reads before it goes on."""
+        return [*self.question.prompt.ids, *self.ids]
+
+
+class ReplyBatch(NamedTuple):
+    """Replies whose inputs can be joined; the longest is the first."""
+
+    replies: list[Reply]
+    until: int
+    """tokens that an answer may have by then"""
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts."""
+        return [reply.question.prompt for reply in self.replies]
 
     def tokens(self) -> int:
         """Return the number of tokens in a left-padded batch with answers as long as allowed."""
-        return len(self.questions) * (len(self.questions[0].prompt.ids) + self.room)
+        return len(self.replies) * _room(self.replies[0], self.until)
 
     def row(self) -> str:
         """Return the id of the first row."""
-        return self.questions[0].row
+        return self.replies[0].question.row
 
-    def halves(self) -> "tuple[QuestionBatch, QuestionBatch] | None":
-        """Return two batches; None if there is but one question."""
-        cut = len(self.questions) // 2
+    def halves(self) -> "tuple[ReplyBatch, ReplyBatch] | None":
+        """Return two batches; None if there is but one reply."""
+        cut = len(self.replies) // 2
         if not cut:
             return None
-        return self._replace(questions=self.questions[:cut]), self._replace(questions=self.questions[cut:])
+        return self._replace(replies=self.replies[:cut]), self._replace(replies=self.replies[cut:])
 
 
-def question_batches(questions: Iterable[Question], budget: TokenBudget, room: int) -> Iterator[QuestionBatch]:
-    """Group questions whose inputs can be joined, those of like length together, up to the budget."""
-    groups: dict[tuple[Any, ...], list[Question]] = defaultdict(list)
-    for question in questions:
-        prompt = question.prompt
-        groups[prompt.shape, tuple(prompt.sequence_inputs), prompt.end].append(question)
+def reply_batches(replies: Iterable[Reply], budget: TokenBudget, until: int) -> Iterator[ReplyBatch]:
+    """Group replies whose inputs can be joined, those of like length together, up to the budget."""
+    groups: dict[tuple[Any, ...], list[Reply]] = defaultdict(list)
+    for reply in replies:
+        prompt = reply.question.prompt
+        groups[prompt.shape, tuple(prompt.sequence_inputs), prompt.end].append(reply)
     for group in groups.values():
-        group.sort(key=lambda question: len(question.prompt.ids), reverse=True)
+        group.sort(key=lambda reply: len(reply.read), reverse=True)
         start = 0
         while start < len(group):
-            fitting = max(1, budget.tokens // (len(group[start].prompt.ids) + room))
-            yield QuestionBatch(group[start : start + fitting], room)
+            fitting = max(1, budget.tokens // _room(group[start], until))
+            yield ReplyBatch(group[start : start + fitting], until)
             start += fitting
+
+
+def _room(reply: Reply, until: int) -> int:
+    return len(reply.question.prompt.ids) + until

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from unlearn_metrics.scoring._batches import QuestionBatch
+from unlearn_metrics.scoring._batches import Reply, ReplyBatch
 from unlearn_metrics.scoring._cache import PromptCache
 from unlearn_metrics.scoring._encoding import Prompt
 from unlearn_metrics.scoring._features import ImageFeatures, to_model
@@ -20,6 +20,8 @@ from unlearn_metrics.scoring._requests import Question
 
 # After so many tokens, rows that have ended leave the batch.
 _STEPS = 16
+# After so many, and then twice as many each time, rows that have not ended are put together.
+_ROUND = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,18 @@ class Decoder:
         # What is around a model may keep rows in mind that must not leave.
         self._steps = max_new_tokens if is_wrapped(model) else _STEPS
 
+    def rounds(self) -> list[int]:
+        """Return how many tokens answers may have by the end of each round, before which they are read again.
+
+        There is but one where an answer cannot be read again: what is around a model keeps it in mind, and in models of
+        images a token of an answer may stand for one.
+        """
+        ends = [self.max_new_tokens]
+        reads_text_alone = self.model.config.get_text_config() is self.model.config
+        while ends[0] >= 2 * _ROUND and reads_text_alone and not is_wrapped(self.model):
+            ends.insert(0, ends[0] // 2)
+        return ends
+
     def room(self, prompt: Prompt) -> int:
         """Return how many tokens an answer may have."""
         # The last token need not be read.
@@ -89,31 +103,38 @@ class Decoder:
         return min(self.max_new_tokens, left)
 
     @torch.inference_mode()
-    def __call__(self, batch: QuestionBatch) -> list[list[int]]:
-        """Return the tokens that answer each question, up to the first end token."""
-        questions = batch.questions
-        prompts = [question.prompt for question in questions]
-        answers: list[list[int]] = [[] for _ in questions]
-        draws = [self._generator(question) for question in questions]
-        inputs = {name: to_model(value, self.model) for name, value in _left_padded(prompts).items()}
+    def __call__(self, batch: ReplyBatch) -> list[tuple[Reply, bool]]:
+        """Go on with each answer, up to its first end token or to `batch.until`.
+
+        Returns:
+            The replies, and whether each has ended.
+        """
+        prompts = batch.prompts
+        answers = [list(reply.ids) for reply in batch.replies]
+        draws = [self._noise(reply) for reply in batch.replies]
+        inputs = {name: to_model(value, self.model) for name, value in _left_padded(batch.replies).items()}
+        room = [min(batch.until, self.room(prompt)) for prompt in prompts]
         images = self.features.inputs(prompts, reused=self.features.usable(prompts[0]))
-        cache, alive = None, list(range(len(questions)))
+        cache, alive = None, list(range(len(prompts)))
         with _own_config_aside(self.model, prompts[0].end) as ends:
             while alive:
-                steps = min(self._steps, *(self.room(prompts[n]) - len(answers[n]) for n in alive))
+                steps = min(self._steps, *(room[n] - len(answers[n]) for n in alive))
                 more = {"past_key_values": cache} if cache is not None else images
                 found = self._continued(inputs | more, prompts[0].end, ends, steps, [draws[n] for n in alive])
                 fresh = found.sequences[:, inputs["input_ids"].shape[1] :].tolist()
                 for n, ids in zip(alive, fresh, strict=True):
                     answers[n] += ids
-                staying = [k for k, n in enumerate(alive) if self._goes_on(answers[n], prompts[n], ends)]
+                staying = [k for k, n in enumerate(alive) if self._goes_on(answers[n], room[n], ends)]
                 alive = [alive[k] for k in staying]
                 if alive:
                     inputs, cache, images = self._remaining(inputs, found, images, staying, prompts, alive)
-        return [_cut(ids, ends) for ids in answers]
+        return [
+            (Reply(reply.question, tuple(_cut(ids, ends))), not self._goes_on(ids, self.room(prompt), ends))
+            for reply, prompt, ids in zip(batch.replies, prompts, answers, strict=True)
+        ]
 
     def _continued(
-        self, inputs: dict[str, Any], pad: int, ends: Sequence[int], steps: int, draws: Sequence[torch.Generator | None]
+        self, inputs: dict[str, Any], pad: int, ends: Sequence[int], steps: int, draws: "Sequence[_Noise | None]"
     ) -> Any:
         config = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
@@ -153,25 +174,42 @@ class Decoder:
         images = self.features.inputs([prompts[n] for n in alive], reused=self.features.usable(prompts[0]))
         return longer | {"input_ids": ids}, None, images
 
-    def _goes_on(self, answer: list[int], prompt: Prompt, ends: Sequence[int]) -> bool:
-        return len(answer) < self.room(prompt) and not set(ends).intersection(answer[-self._steps :])
+    def _goes_on(self, answer: list[int], room: int, ends: Sequence[int]) -> bool:
+        return len(answer) < room and not set(ends).intersection(answer[-self._steps :])
 
-    def _generator(self, question: Question) -> torch.Generator | None:
-        return torch.Generator().manual_seed(self.sampling.seed_for(question)) if self.sampling else None
+    def _noise(self, reply: Reply) -> "_Noise | None":
+        return _Noise(self.sampling.seed_for(reply.question), len(reply.ids)) if self.sampling else None
+
+
+class _Noise:
+    """The random numbers of one answer; on the CPU, so that the device and the other rows change nothing.
+
+    Args:
+        seed: of the answer.
+        drawn: tokens that it has already.
+    """
+
+    def __init__(self, seed: int, drawn: int) -> None:
+        self._generator, self._drawn = torch.Generator().manual_seed(seed), drawn
+
+    def __call__(self, vocabulary: int) -> Tensor:
+        for _ in range(self._drawn):
+            torch.empty(vocabulary).exponential_(generator=self._generator)
+        self._drawn = 0
+        return torch.empty(vocabulary).exponential_(generator=self._generator)
 
 
 class _Draw(LogitsProcessor):
     """Noise by which the most probable token becomes one that is drawn (Gumbel, 1954: the argmax of log p + noise)."""
 
-    def __init__(self, draws: Sequence[torch.Generator | None], sampling: Sampling) -> None:
+    def __init__(self, draws: Sequence[_Noise | None], sampling: Sampling) -> None:
         self.draws, self.sampling = draws, sampling
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores = scores / self.sampling.temperature
         if self.sampling.top_p < 1:
             scores = TopPLogitsWarper(self.sampling.top_p)(input_ids, scores)
-        # On the CPU, and a generator for each row: the device and the other rows change nothing.
-        drawn = [torch.empty(scores.shape[1]).exponential_(generator=draw) for draw in self.draws]
+        drawn = [draw(scores.shape[1]) for draw in self.draws if draw is not None]
         noise: Tensor = torch.stack(drawn).clamp_(min=1e-30).log_().to(scores.device)
         return scores - noise
 
@@ -195,20 +233,22 @@ def _listed(tokens: int | list[int] | None) -> list[int]:
     return [] if tokens is None else [tokens] if isinstance(tokens, int) else tokens
 
 
-def _left_padded(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-    """Token inputs [prompts, longest]; the mask comes from lengths, so a padding token may be a real one elsewhere."""
-    longest = max(len(prompt.ids) for prompt in prompts)
-    ids = [[prompt.end] * (longest - len(prompt.ids)) + list(prompt.ids) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
+def _left_padded(replies: Sequence[Reply]) -> dict[str, Tensor]:
+    """Token inputs [replies, longest]; the mask comes from lengths, so a padding token may be a real one elsewhere."""
+    longest = max(len(reply.read) for reply in replies)
+    ids = [[reply.question.prompt.end] * (longest - len(reply.read)) + reply.read for reply in replies]
+    mask = [[0] * (longest - len(reply.read)) + [1] * len(reply.read) for reply in replies]
     inputs = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
-    for name in prompts[0].sequence_inputs:
-        inputs[name] = torch.cat([_pad_left(prompt.sequence_inputs[name], longest) for prompt in prompts])
+    for name in replies[0].question.prompt.sequence_inputs:
+        inputs[name] = torch.cat([_pad(reply, name, longest) for reply in replies])
     return inputs
 
 
-def _pad_left(value: Tensor, longest: int) -> Tensor:
-    padding = value.new_zeros(1, longest - value.shape[1], *value.shape[2:])
-    return torch.cat([padding, value], dim=1)
+def _pad(reply: Reply, name: str, longest: int) -> Tensor:
+    """Zeros on the left; a token of the answer is read like the prompt's last one: text, to be attended to."""
+    value = reply.question.prompt.sequence_inputs[name]
+    padding = value.new_zeros(1, longest - len(reply.read), *value.shape[2:])
+    return torch.cat([padding, value, value[:, -1:].expand(-1, len(reply.ids), *value.shape[2:])], dim=1)
 
 
 def _cut(ids: Sequence[int], ends: Sequence[int]) -> list[int]:

@@ -1,12 +1,12 @@
 """What the model answers when it is asked: the table of generations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 from transformers import PreTrainedModel
 
 from unlearn_metrics.evidence import GENERATIONS_SCHEMA
-from unlearn_metrics.scoring._batches import question_batches
+from unlearn_metrics.scoring._batches import Reply, reply_batches
 from unlearn_metrics.scoring._decoding import Decoder, Sampling
 from unlearn_metrics.scoring._encoding import Encoder, Processor
 from unlearn_metrics.scoring._features import ImageFeatures
@@ -76,11 +76,20 @@ def answer_questions(
     budget: TokenBudget,
     report: Report = lambda done, tokens: None,
 ) -> Iterator[pa.Table]:
-    """Answer distinct questions batch by batch; yields tables of `ANSWERED_SCHEMA`."""
+    """Answer distinct questions batch by batch; yields tables of `ANSWERED_SCHEMA`.
+
+    Most answers are short and a few are long: these go on together, once all the short ones are there.
+    """
     decoder.model.eval()  # type: ignore[no-untyped-call]
-    for planned in question_batches(questions, budget, decoder.max_new_tokens):
-        for batch, ids in within_memory(decoder, planned, budget):
-            yield _answered(encoder, batch.questions, ids, report)
+    left = [Reply(question) for question in questions]
+    for until in decoder.rounds():
+        going_on: list[Reply] = []
+        for planned in reply_batches(left, budget, until):
+            for _, found in within_memory(decoder, planned, budget):
+                going_on += [reply for reply, has_ended in found if not has_ended]
+                if done := [reply for reply, has_ended in found if has_ended]:
+                    yield _answered(encoder, done, report)
+        left = going_on
 
 
 def answers_of_vllm(
@@ -94,13 +103,14 @@ def answers_of_vllm(
     """Answer distinct questions with vLLM, which batches by itself; yields tables of `ANSWERED_SCHEMA`."""
     if questions:
         ids = model.continuations(encoder, questions, max_new_tokens, sampling)
-        yield _answered(encoder, questions, ids, report)
+        replies = [Reply(question, tuple(said)) for question, said in zip(questions, ids, strict=True)]
+        yield _answered(encoder, replies, report)
 
 
-def _answered(encoder: Encoder, questions: list[Question], ids: list[list[int]], report: Report) -> pa.Table:
-    report(len(questions), sum(map(len, ids)))
-    texts = encoder.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    columns = [[question.number for question in questions], [text.strip() for text in texts]]
+def _answered(encoder: Encoder, replies: Sequence[Reply], report: Report) -> pa.Table:
+    report(len(replies), sum(len(reply.ids) for reply in replies))
+    texts = encoder.tokenizer.batch_decode([list(reply.ids) for reply in replies], skip_special_tokens=True)
+    columns = [[reply.question.number for reply in replies], [text.strip() for text in texts]]
     return pa.table(columns, schema=ANSWERED_SCHEMA)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # Entries of float32 log-probabilities that are held at a time: what a CPU's cache holds, and what keeps a GPU busy.
-_CHUNK = {"cpu": 2**20, "cuda": 2**26}
+_CHUNK = {"cpu": 2**17, "cuda": 2**26}
 
 
 class TokenScores(NamedTuple):
@@ -67,8 +67,8 @@ def _chunk_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, 
     total = weights.sum(-1)
     # A token of probability 0 adds nothing, but 0 · -inf would be NaN; NaN itself passes through.
     below.clamp_(min=-1e4)
-    mean = torch.linalg.vecdot(weights, below) / total
-    deviations = below.sub_(mean[:, None]).square_()
-    std = (torch.linalg.vecdot(weights, deviations) / total).sqrt()
+    mean = (weights * below).sum(-1) / total
+    below -= mean[:, None]
+    std = (weights.mul_(below).mul_(below).sum(-1) / total).sqrt()
     normalizer = total.log()
     return chosen - highest - normalizer, hit, mean - normalizer, std

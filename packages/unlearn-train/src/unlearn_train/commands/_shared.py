@@ -3,9 +3,11 @@
 import argparse
 import json
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unlearn_train import launching
@@ -13,8 +15,10 @@ from unlearn_train.locking import LOCK, exclusive_to_all
 from unlearn_train.stages import RESUME
 
 if TYPE_CHECKING:
+    from unlearn_train.options import Option
     from unlearn_train.settings import TrainOptions
 
+WIDTH = 110
 LOG = "training.json"
 """a training's log, in the folder of the model"""
 
@@ -87,12 +91,25 @@ def training_epilog() -> str:
     from unlearn_train.options import describe
     from unlearn_train.settings import TrainOptions
 
-    return "options of the training, with their defaults:\n" + listing(dict(describe(TrainOptions)))
+    return "options of the training, with their defaults:\n" + listing(describe(TrainOptions))
 
 
-def listing(defaults: Mapping[str, Any]) -> str:
-    """Lay out options and their defaults, one a line."""
-    return "\n".join(f"  {name}={default}" for name, default in defaults.items())
+def listing(options: "Sequence[Option]", chosen: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Lay out options, their defaults and their meaning, which is said once of those that have the same.
+
+    Args:
+        options: in the order in which they are shown.
+        chosen: defaults in the place of the options' own; what is no option by itself comes last.
+    """
+    defaults = {option.name: option.default for option in options} | dict(chosen)
+    docs, said = {option.name: option.doc for option in options}, set[str]()
+    lines = []
+    for name, default in defaults.items():
+        doc = docs.get(name, "")
+        shown = f"{name}={default}" + (f"  {doc}" if doc not in said else "")
+        said.add(doc)
+        lines.append(textwrap.fill(shown, WIDTH, initial_indent="  ", subsequent_indent="      "))
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -210,5 +210,5 @@ def _defaults() -> str:
     from unlearn_train.options import describe
     from unlearn_train.requests.settings import TRAIN, RequestOptions
 
-    chosen = dict(describe(RequestOptions)) | {f"train.{name}": value for name, value in vars(TRAIN).items()}
-    return "all options, with their defaults:\n" + listing(chosen)
+    chosen = {f"train.{name}": value for name, value in vars(TRAIN).items()}
+    return "all options, with their defaults:\n" + listing(describe(RequestOptions), chosen)

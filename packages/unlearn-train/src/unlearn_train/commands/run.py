@@ -128,10 +128,11 @@ def _defaults(benchmark: str) -> str:
     from unlearn_train import options
     from unlearn_train.experiment import Experiment
 
-    chosen = dict(options.describe(Experiment)) | dict(_flat(BENCHMARKS[benchmark].EMBEDDED))
+    described = options.describe(Experiment)
     if benchmark != "pulse":
-        chosen = {name: value for name, value in chosen.items() if not name.startswith("pulse")}
-    return "all options, with their defaults for the small model:\n" + listing(chosen)
+        described = [option for option in described if not option.name.startswith("pulse")]
+    chosen = dict(_flat(BENCHMARKS[benchmark].EMBEDDED))
+    return "all options, with their defaults for the small model:\n" + listing(described, chosen)
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

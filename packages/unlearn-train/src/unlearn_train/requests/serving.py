@@ -251,9 +251,10 @@ class Requests:
         plan: dict[str, Any] = dict(request.plan or {})
         chosen, sets = options_of(ledger.settings, plan.get("overrides")), read_rows(ledger.settings)
         work, run = Work(self.folder, chosen, sets, plan, self.quiet), Run(self.folder, self.quiet)
+        made_from = {"plan": plan, "options": {**options.plain(chosen), "train": options.decisive(chosen.train)}}
         self.check_model(ledger.state(plan["parent"]))
         if plan["state"] not in ledger.states:
-            stage = Stage(f"models/{plan['state']}", work.unlearn, {"plan": plan, "options": options.plain(chosen)})
+            stage = Stage(f"models/{plan['state']}", work.unlearn, made_from)
             run.make([stage])
             noted = {"kind": "unlearned", "request": request.number, "files": files_of(self.model(plan["state"]))}
             note = json.loads((run.path(stage) / NOTE).read_text(encoding="utf-8"))
@@ -267,7 +268,7 @@ class Requests:
         evaluate = Stage(
             f"evidence/{state.name}",
             partial(work.evaluate, ledger),
-            {"plan": plan, "options": options.plain(chosen), "files": dict(state.files)},
+            {**made_from, "files": dict(state.files)},
             packages=SCORING,
         )
         run.make([evaluate])
