@@ -135,3 +135,7 @@ def test_after_an_error_a_process_does_not_wait_for_the_others(monkeypatch):
     assert (ended, parted) == ([], [1])
     launching.leave(2)
     assert ended == [2]
+
+
+def test_the_argument_that_deepspeed_s_launcher_adds_is_taken():
+    assert cli.build_parser().parse_args(["--local_rank=1", "methods"]).local_rank == 1

@@ -37,6 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="unlearn", description="Finetune and unlearn language and vision-language models."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    # What the launcher of DeepSpeed adds; it sets LOCAL_RANK too, which is read.
+    parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(subparsers, shared)
