@@ -67,11 +67,19 @@ def test_inputs_that_some_batches_lack() -> None:
     assert torch.equal(seen["pixel_values"], torch.cat([image, 2 * image])), "images in the order of their rows"
 
 
+class Frugal(Counting):
+    """Has log-probabilities without logits."""
+
+    def token_logps(self, batch: Batch) -> Tensor:
+        self.runs.append(("logps", len(batch.labels)))
+        return token_logps(self.table[batch.inputs["input_ids"]][:, -batch.labels.shape[1] :], batch.labels)
+
+
 def test_another_batch_runs_by_itself() -> None:
-    joint = JointForward(inner := Counting(), [make(2, 0), make(1, 1)])
+    joint = JointForward(inner := Frugal(), [make(2, 0), make(1, 1)])
     other = make(3, 2)
     torch.testing.assert_close(joint.token_logps(other), token_logps(Counting()(other), other.labels))
-    assert inner.runs == [("logits", 3)]
+    assert inner.runs == [("logps", 3)]
     assert joint.steered({}) is inner
 
 

@@ -36,7 +36,7 @@ def test_steps_count_from_zero() -> None:
     assert Batch(inputs={}, labels=LABELS, step=2, steps=3).step == 2
     with pytest.raises(ValueError, match="`step` must be below `steps`, got 3 of 3"):
         Batch(inputs={}, labels=LABELS, step=3, steps=3)
-    with pytest.raises(ValueError, match="`step` must not be negative, got -1"):
+    with pytest.raises(ValueError, match="`step` must be at least 0, got -1"):
         Batch(inputs={}, labels=LABELS, step=-1, steps=3)
 
 
