@@ -29,14 +29,15 @@ class Decoder(Module):
     def __init__(self, name: str, pair: bool) -> None:
         super().__init__()
         self.table = Embedding(7, 4)
-        self.name = name
+        self.name, self.pair = name, pair
         setattr(self, name, ModuleList(Layer(pair) for _ in range(3)))
 
     def states(self, ids: Tensor) -> list[Tensor]:
         found, state = [], self.table(ids)
         for layer in getattr(self, self.name):
             state = layer(state)
-            state = state[0] if isinstance(state, tuple) else state
+            if self.pair:
+                state, _ = state
             found.append(state)
         return found
 
