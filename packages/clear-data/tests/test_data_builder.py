@@ -284,7 +284,7 @@ def test_real_photographs(real_data, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, limit: int) -> None:
     """A limit on the size of files fails as a full disk does: within a photograph, and within rows.parquet."""
     code = f"""
-import resource, signal, sys
+import os, resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from conftest import PaintedFaces
 from clear_data import cli, commands
@@ -292,7 +292,9 @@ commands._face_source = lambda args: PaintedFaces()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 sizes = "--subjects 4 --images 3 --holdout 2 --figures 2 --scenes 9 --size 32"
-sys.exit(cli.main(["build", "--out", {str(tmp_path / "data")!r}, *sizes.split()]))
+code = cli.main(["build", "--out", {str(tmp_path / "data")!r}, *sizes.split()])
+sys.stderr.flush()
+os._exit(code)  # what measures coverage would write when Python ends, and fail
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
