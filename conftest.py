@@ -1,6 +1,7 @@
 """For all tests of the repository."""
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,3 +20,11 @@ def _no_log_stays_open() -> Iterator[None]:
     for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
         root.removeHandler(handler)
     logging.getLogger("clear_data").setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _small_numbers_stay() -> Iterator[None]:
+    """Undo what a training does to the process: hypothesis refuses to draw numbers that would be flushed to 0."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_flush_denormal(False)
