@@ -88,7 +88,7 @@ def test_a_finished_run_is_not_made_again(finished: Path, faces: Path, capsys: p
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     assert main(command(faces, finished.parent)) == 0
     after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
-    assert {path for path in before if before[path] != after[path]} == {finished / "run.yaml", finished / ".lock"}
+    assert {path for path in before if before[path] != after[path]} == {finished / "run.yaml", finished / ".run.lock"}
     assert "log10 FQ" in capsys.readouterr().out
 
 

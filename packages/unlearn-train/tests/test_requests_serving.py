@@ -508,13 +508,14 @@ def test_two_at_once_the_second_refuses_or_waits(opened):
 
     add(opened, "ada")
     for part in (["run"], ["approve", "1", "--by", "me"], ["rollback", "s0", "--by", "me"]):
-        with exclusive(opened.folder):
+        with exclusive(opened.folder / ".lock", opened.folder):
             code, _, err = opened(*part)
         assert code == 1
         assert f"process {os.getpid()} on " in err and "wait for it with `--wait`" in err
     holder = "import sys, time; from pathlib import Path\n"
     holder += "from unlearn_train.locking import exclusive\n"
-    holder += "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(1)"
+    holder += "place = Path(sys.argv[1])\nwith exclusive(place / '.lock', place):\n"
+    holder += "    print('held', flush=True); time.sleep(1)"
     command = [sys.executable, "-c", holder, opened.folder]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -525,7 +526,9 @@ def test_two_at_once_the_second_refuses_or_waits(opened):
 def test_the_lock_of_a_killed_process_does_not_block(opened):
     program = "import os, signal, sys; from pathlib import Path\n"
     program += "from unlearn_train.locking import exclusive\n"
-    program += "with exclusive(Path(sys.argv[1])):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    program += (
+        "place = Path(sys.argv[1])\nwith exclusive(place / '.lock', place):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
     assert subprocess.run([sys.executable, "-c", program, opened.folder]).returncode == -9
     add(opened, "ada")
     assert opened("run")[0] == 0
@@ -683,3 +686,12 @@ def test_the_names_that_gates_take_are_those_that_are_computed():
     assert {*naming.ATTACKS} == {f"{name}_auc" for name in ATTACKS} - {"grad_norm_auc", "reference_auc"}  # not asked
     means = {name for name, each in AGGREGATES.items() if each.formula == "harmonic_mean"}
     assert {*naming.SUMMARY} == means | {*naming.ATTACKS}
+
+
+def test_a_ledger_is_not_opened_in_the_folder_of_a_run(requests, place, tmp_path):
+    (tmp_path / "ledger").mkdir()
+    for name in ("run.yaml", ".run.lock"):
+        (tmp_path / "ledger" / name).touch()
+    code, _, err = requests("init", "--model", place / "model", "--data", place / "data")
+    assert code == 2
+    assert "is there already and is no ledger" in err

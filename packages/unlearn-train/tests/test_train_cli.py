@@ -204,12 +204,23 @@ def test_bad_input_is_one_clear_line(unlearn, training, more, message, tmp_path)
 
 @pytest.mark.parametrize("command", [["finetune", "--sets", "forget10"], ["forget", "--method", "ga"]])
 def test_two_commands_never_write_to_one_place(unlearn, training, command, tmp_path):
-    with exclusive(tmp_path / ".out.partial"):
+    with exclusive(tmp_path / ".out.lock", tmp_path / "out"):
         code, out, err = unlearn(*command, *training)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert f"process {os.getpid()} on " in err and "is at work on" in err and "start again when it is done" in err
     assert unlearn(*command, *training)[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_another_command_has_finished_meanwhile_is_left(unlearn, training, tmp_path, monkeypatch):
+    def load(*given, **more):
+        (tmp_path / "out").mkdir()
+        return load_model(*given, **more)
+
+    monkeypatch.setattr("unlearn_train.models.load_model", load)
+    code, _, err = unlearn("forget", "--method", "ga", *training)
+    assert (code, [path.name for path in tmp_path.iterdir()]) == (2, ["out"])
+    assert "out is there already" in err
 
 
 def test_a_traceback_is_shown_on_demand(unlearn, training):

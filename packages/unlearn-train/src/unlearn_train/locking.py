@@ -6,57 +6,73 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from unlearn_train import launching
-
-LOCK = ".lock"
 LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """what file systems say that know no locks, as those of some clusters; nothing is held there"""
 
 
 @contextmanager
 def exclusive(
-    folder: Path, *, wait: bool = False, quiet: bool = False, advice: str = "start again when it is done"
+    path: Path,
+    on: Path,
+    *,
+    wait: bool = False,
+    quiet: bool = False,
+    passing: bool = False,
+    advice: str = "start again when it is done",
 ) -> Iterator[None]:
-    """Hold a folder's lock, which the system takes back when the process ends, however it ends.
+    """Hold a lock that the system takes back when the process ends, however it ends.
 
     Args:
-        folder: made where it is not there yet. The lock's file stays in it, and says who held it last.
+        path: of the lock's file, which says who held it last.
+        on: what is worked on, for messages.
         wait: for whoever holds it now, instead of refusing.
         quiet: do not say that this waits.
+        passing: remove the file in the end.
         advice: what to do if another process holds it.
 
     Raises:
         RuntimeError: another process holds the lock, and `wait` is off.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            _lock(file.fileno(), fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            if not wait:
-                raise RuntimeError(f"{holder} is at work on {folder}; {advice}.") from None
-            if not quiet:
-                print(f"waiting for {holder} ...", file=sys.stderr, flush=True)
-            _lock(file.fileno())
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                _lock(file, fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                if not wait:
+                    raise RuntimeError(f"{holder} is at work on {on}; {advice}.") from None
+                if not quiet:
+                    print(f"waiting for {holder} ...", file=sys.stderr, flush=True)
+                _lock(file)
+            if not _is_there(file, path):  # whoever held it has removed it meanwhile
+                continue
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            try:
+                yield
+            finally:
+                if passing:
+                    path.unlink(missing_ok=True)
+            return
 
 
-def exclusive_to_all(folder: Path) -> AbstractContextManager[None]:
-    """Hold a folder's lock for all processes of a training, of which the first takes it."""
-    return exclusive(folder) if launching.rank() == 0 else nullcontext()
-
-
-def _lock(handle: int, how: int = 0) -> None:
+def _lock(file: IO[str], how: int = 0) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | how)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | how)
     except OSError as error:
         if error.errno not in LOCKLESS:
             raise
+
+
+def _is_there(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -95,6 +95,13 @@ def default_device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
+def place(model: PreTrainedModel) -> None:
+    """Move a model onto this process's device, unless it is spread over several; the processes have met by then."""
+    launching.join()
+    if getattr(model, "hf_device_map", None) is None:
+        model.to(default_device())  # type: ignore[arg-type]  # a wrapper hides the types of `to`
+
+
 def _may_be_on_the_hub(name: str) -> bool:
     return not name.startswith((".", "/", "~")) and len(Path(name).parts) <= 2
 

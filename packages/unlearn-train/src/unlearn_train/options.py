@@ -180,7 +180,10 @@ def _plain(value: Any) -> Any:
 
 def _field_docs(cls: type) -> dict[str, str]:
     """The strings under the fields of a dataclass, which Python itself throws away."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except OSError:  # an installation without sources
+        return {}
     body = definition.body if isinstance(definition, ast.ClassDef) else []
     docs = {}
     for field, below in pairwise(body):

@@ -27,7 +27,7 @@ from unlearn_train.checkpoints import (
 from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor
-from unlearn_train.models import context_length, default_device, flush_denormals
+from unlearn_train.models import context_length, flush_denormals, place
 from unlearn_train.safety import FiniteSteps
 from unlearn_train.settings import TrainOptions
 from unlearn_train.sharing import EveryWeightMoves, rows_each, sharing
@@ -73,7 +73,7 @@ def finetune(
         if getattr(options, name):
             raise ValueError(f"`{name}` is for unlearning; leave it out where rows are learnt.")
     rows_each(options.batch_size, len(rows))
-    model.to(default_device())  # type: ignore[arg-type]  # a wrapper hides the types of `to`
+    place(model)
     encoded = EncodedRows(processor, rows, max_length=context_length(model))
     checkpoints = None
     if resume is not None:

@@ -13,7 +13,7 @@ from unlearn_train.collation import Collator, EncodedRows
 from unlearn_train.data import Row
 from unlearn_train.encoding import Processor
 from unlearn_train.materials import make_material
-from unlearn_train.models import context_length, default_device
+from unlearn_train.models import context_length, place
 from unlearn_train.other_answers import other_answers
 from unlearn_train.pairs import PairCollator, Pairs, pair_order
 from unlearn_train.reference import discard_states, make_reference
@@ -73,7 +73,7 @@ def forget(
         )
     count = max(1, round(options.epochs * len(forget_rows)))
     rows_each(options.batch_size, count)
-    model.to(default_device())  # type: ignore[arg-type]  # a wrapper hides the types of `to`
+    place(model)
     checkpoints, digest = None, None
     if resume is not None:
         rows = {"forget": forget_rows, "retain": retain_rows, "holdout": holdout_rows}

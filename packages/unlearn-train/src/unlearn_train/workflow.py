@@ -17,6 +17,7 @@ from unlearn_train.settings import ModelOptions, TrainOptions
 from unlearn_train.stages import RESUME, VERSIONED, Stage
 from unlearn_train.templates import read_template
 
+PARTS_OF_GUARDED = ("model", "assistant")
 SCORING = (*VERSIONED, "unlearn-metrics")
 
 
@@ -215,17 +216,16 @@ def model_key(model: ModelOptions) -> dict[str, Any]:
 
 
 def _files_of_model(folder: Path) -> list[Any]:
-    """Which files a model's folder has, and that of the model that an adapter is for.
+    """Which files a model's folder has, those of a guarded model, and that of the model that an adapter is for.
 
     Not their contents: to read many gigabytes would take longer than a run with nothing to do.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    found: list[Any] = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    folders = [folder, *(folder / name for name in PARTS_OF_GUARDED)]
     adapter = folder / "adapter_config.json"
-    if not adapter.is_file():
-        return found
-    base = Path(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
-    return [*found, str(base), *(_files_of_model(base) if base.is_dir() and base != Path() else [])]
+    if adapter.is_file():
+        folders.append(Path(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path") or folder))
+    files = sorted(file for place in folders if place.is_dir() for file in place.iterdir() if file.is_file())
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def asked_sets(experiment: Experiment, sets: RowSets) -> Mapping[str, Sequence[Row]]:

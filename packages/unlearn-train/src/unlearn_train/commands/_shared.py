@@ -5,13 +5,13 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from unlearn_train import launching
-from unlearn_train.locking import LOCK, exclusive_to_all
+from unlearn_train.locking import exclusive
 from unlearn_train.stages import RESUME
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def training_options(args: argparse.Namespace) -> "TrainOptions":
     from unlearn_train.settings import TrainOptions
 
     if args.out.exists():
-        raise ValueError(f"{args.out} is there already; choose another folder, or remove it.")
+        _refuse(args.out)
     return build(TrainOptions, merge(*(nest(text) for text in args.set), {"seed": args.seed}))
 
 
@@ -118,17 +118,17 @@ def resume_folder(args: argparse.Namespace) -> Iterator[Path]:
 
     Raises:
         RuntimeError: another command is at work there.
+        ValueError: another command has finished there meanwhile.
     """
-    partial = _beside(args.out)
-    folder = partial / RESUME
-    with exclusive_to_all(partial):
+    out: Path = args.out
+    folder, lock = _beside(out) / RESUME, out.with_name(f".{out.name}.lock")
+    with exclusive(lock, out, passing=True) if launching.rank() == 0 else nullcontext():
+        if launching.agree(out.exists()):
+            _refuse(out)
         if not args.resume and launching.rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
         launching.agree(None)
-        try:
-            yield folder
-        finally:
-            _forsake_empty(partial)
+        yield folder
 
 
 def save_beside(save: Callable[[Path], None], out: Path, log: Sequence[Mapping[str, float]] = ()) -> None:
@@ -148,10 +148,8 @@ def save_beside(save: Callable[[Path], None], out: Path, log: Sequence[Mapping[s
     shutil.rmtree(partial)
 
 
-def _forsake_empty(partial: Path) -> None:
-    """Remove it where the command ended before there was anything to go on from."""
-    if launching.rank() == 0 and partial.exists() and [path.name for path in partial.iterdir()] == [LOCK]:
-        shutil.rmtree(partial)
+def _refuse(out: Path) -> NoReturn:
+    raise ValueError(f"{out} is there already; choose another folder, or remove it.")
 
 
 def _count(text: str) -> int:

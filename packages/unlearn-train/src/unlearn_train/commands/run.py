@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from unlearn_train import clear, launching, pulse, tofu
 from unlearn_train.commands._shared import add_processes, listing
 from unlearn_train.extras import need
 
+LOCK = ".run.lock"
 BENCHMARKS: dict[str, Any] = {"clear": clear, "tofu": tofu, "pulse": pulse}
 SETS = ("forget", "retain")
 """flags of the benchmarks that forget a set of the data"""
@@ -49,7 +51,7 @@ def add(subparsers: Any, shared: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run or go on with an experiment, and show its numbers."""
     from unlearn_train.commands._benchmarks import parts_of
-    from unlearn_train.locking import exclusive_to_all
+    from unlearn_train.locking import exclusive
     from unlearn_train.results import write_run
     from unlearn_train.stages import Run
 
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     stages = plan(experiment, folder, quiet=args.quiet)
     need("unlearn_metrics", "unlearn_metrics.scoring", "unlearn_metrics.report")
     launching.join()
-    with exclusive_to_all(folder):
+    with exclusive(folder / LOCK, folder) if launching.rank() == 0 else nullcontext():
         if launching.rank() == 0:
             write_run(experiment, folder)
         Run(folder, quiet=args.quiet).make(stages)

@@ -16,7 +16,7 @@ from typing import Any
 from unlearn_train import launching, options
 from unlearn_train.datasource import DATASET_FILES, digest
 from unlearn_train.extras import installed_version, need
-from unlearn_train.locking import LOCK, exclusive
+from unlearn_train.locking import exclusive
 from unlearn_train.requests import moves
 from unlearn_train.requests.files import check_files, clear_abandoned, files_of
 from unlearn_train.requests.gates import Gate, check
@@ -27,7 +27,7 @@ from unlearn_train.requests.working import NOTE, NUMBERS, Work
 from unlearn_train.results import REPORTED
 from unlearn_train.stages import Run, Stage
 
-LEDGER = "ledger.sqlite"
+LEDGER, LOCK = "ledger.sqlite", ".lock"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Requests:
             raise ValueError(f"{folder} is there already and is no ledger; choose another folder.")
         settings = {"model": model, "data": str(data.resolve()), "options": options.plain(chosen)}
         settings["rows"] = digest(data, DATASET_FILES)
-        with exclusive(folder):
+        with exclusive(folder / LOCK, folder):
             entries = requests._log.read()
             if entries:
                 check_same(Ledger.of(entries).settings, settings, folder)
@@ -225,7 +225,7 @@ class Requests:
         _check_one_process()
         self.ledger  # noqa: B018  # where there is none, no lock is left behind
         advice = "wait for it with `--wait`, or start again later"
-        with exclusive(self.folder, wait=wait, quiet=self.quiet, advice=advice):
+        with exclusive(self.folder / LOCK, self.folder, wait=wait, quiet=self.quiet, advice=advice):
             yield
 
     @contextmanager
