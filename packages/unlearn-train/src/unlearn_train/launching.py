@@ -25,6 +25,9 @@ T = TypeVar("T")
 LINES = "UNLEARN_LINES"
 """names the folder into which a process that was started by `start` writes its last line"""
 
+_FIRST = "first"
+"""a link in that folder, to the line of the process that wrote one before all others; times are too coarse to tell"""
+
 PATIENCE = timedelta(days=7)
 """one process may do for long what needs but one, such as drawing faces"""
 
@@ -142,10 +145,13 @@ def is_started() -> bool:
 
 def say_last(line: str) -> None:
     """Say why this command ends: to stderr, or to the process that started this one and shows it once."""
-    if is_started():
-        (Path(os.environ[LINES]) / str(rank())).write_text(line, encoding="utf-8")
-    else:
+    if not is_started():
         print(line, file=sys.stderr)
+        return
+    folder = Path(os.environ[LINES])
+    with suppress(FileExistsError):
+        (folder / _FIRST).symlink_to(str(rank()))
+    (folder / str(rank())).write_text(line, encoding="utf-8")
 
 
 def end_with_parent() -> None:
@@ -191,10 +197,9 @@ def _first_failed(children: Sequence["subprocess.Popen[bytes]"], folder: Path) -
 def _cause(children: Sequence["subprocess.Popen[bytes]"], failed: Sequence[int], folder: Path) -> int:
     """Which of the processes failed first: others fail for the want of it, and may even be gone before it is."""
     killed = [number for number in failed if children[number].returncode == -signal.SIGKILL]
-    said = [number for number in range(len(children)) if (folder / str(number)).is_file()]
-    if killed or not said:
+    if killed or not (folder / _FIRST).is_symlink():
         return [*killed, *failed][0]
-    first = min(said, key=lambda number: (folder / str(number)).stat().st_mtime_ns)
+    first = int((folder / _FIRST).readlink().name)
     with suppress(subprocess.TimeoutExpired):
         children[first].wait(timeout=10)
     return first
