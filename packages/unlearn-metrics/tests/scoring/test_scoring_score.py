@@ -191,10 +191,22 @@ def test_statistics_of_a_certain_and_an_impossible_token():
 def test_chunks_change_nothing(monkeypatch):
     torch.manual_seed(0)
     logits, targets = torch.randn(50, 11), torch.randint(0, 11, (50,))
-    whole = token_statistics(logits, targets)
-    monkeypatch.setitem(_statistics._CHUNK, "cpu", 33)
-    for one, other in zip(token_statistics(logits, targets), whole, strict=True):
-        torch.testing.assert_close(one, other)
+    whole, given = token_statistics(logits, targets), logits.clone()
+    for made, worked_on in ((33, 33), (77, 22), (11, 500), (1, 1)):
+        monkeypatch.setitem(_statistics._MADE, "cpu", made)
+        monkeypatch.setitem(_statistics._WORKED_ON, "cpu", worked_on)
+        for one, other in zip(token_statistics(logits, targets), whole, strict=True):
+            torch.testing.assert_close(one, other)
+    assert torch.equal(logits, given)
+
+
+def test_the_first_of_the_most_probable_is_the_hit():
+    """As `argmax` has it, of which greedy decoding makes use."""
+    logits = torch.tensor([[0.5, 2.0, -torch.inf, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0, 1.0], [3.0, -1.0, 0.0, 2.0, 3.0]])
+    hits = [token_statistics(logits, torch.full((3,), token))[1].tolist() for token in (0, 1, 3, 4)]
+    wanted = [(logits.argmax(-1) == token).tolist() for token in (0, 1, 3, 4)]
+    assert hits == wanted == [[False, True, True], [True, False, False], [False] * 3, [False] * 3]
+    assert token_statistics(torch.zeros(1, 1), torch.tensor([0]))[1].tolist() == [True]
 
 
 def test_bad_input(models, make_rows, monkeypatch):

@@ -28,19 +28,80 @@ class PromptCache:
         layers = self.cache.layers if isinstance(self.cache, DynamicCache) else [None]
         return all(isinstance(layer, DynamicLayer) for layer in layers)
 
-    def rows(self, rows: Sequence[int], *, last: bool = False) -> Any:
-        """Return a cache for these rows, any of them more than once; the original is used up if it is the `last`."""
+    def rows(self, rows: Sequence[int], *, room: int, last: bool = False) -> Any:
+        """Return a cache for some rows.
+
+        Args:
+            rows: Which, any of them more than once.
+            room: For so many more tokens, which then need not copy all that is there.
+            last: Whether the original may be used up.
+        """
         at = torch.tensor(rows, device=self.model.device)
-        chosen = self.cache if last else self._copied()
-        chosen.batch_select_indices(at)
         if self._shifts is not None:
             self.model.base_model.rope_deltas = self._shifts[at]
+        chosen = self.cache if last else self._copied()
+        if not self.divisible():
+            chosen.batch_select_indices(at)
+            return chosen
+        for n, layer in enumerate(chosen.layers):
+            chosen.layers[n] = _rows_of(layer, at, room)
         return chosen
 
     def _copied(self) -> Any:
         """A cache from which rows can be selected without a change of this one."""
-        if not self.divisible() or not isinstance(self.cache, DynamicCache):
+        if not self.divisible():
             return copy.deepcopy(self.cache)
         copied = copy.copy(self.cache)
-        copied.layers = [copy.copy(layer) for layer in self.cache.layers]  # a selection makes new tensors
+        copied.layers = list(self.cache.layers)
         return copied
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values with room behind them, so that a token more does not copy all that there is.
+
+    Args:
+        keys: [rows, heads, tokens, width]; so are `values`.
+        values: What goes with them.
+        rows: Which of them to hold.
+        room: For so many more tokens.
+    """
+
+    keys: Any  # a tensor from the start, as in no other layer
+    values: Any
+
+    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(keys, values)
+        self._held = tuple(_with_room(each, rows, room) for each in (keys, values))
+        self._show(keys.shape[-2])
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append a pass's keys and values."""
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        is_elsewhere = self.keys.data_ptr() != self._held[0].data_ptr()
+        if is_elsewhere or end > self._held[0].shape[-2]:
+            return super().update(key_states, value_states, *args, **kwargs)
+        for held, fresh in zip(self._held, (key_states, value_states), strict=True):
+            held[..., start:end, :] = fresh
+        self._show(end)
+        return self.keys, self.values
+
+    def _show(self, tokens: int) -> None:
+        self.keys, self.values = (held[..., :tokens, :] for held in self._held)
+
+
+def _rows_of(layer: DynamicLayer, rows: Tensor, room: int) -> DynamicLayer:
+    # Others do not keep all tokens.
+    if type(layer) in (DynamicLayer, _RoomyLayer) and layer.keys is not None and layer.values is not None:
+        return _RoomyLayer(layer.keys, layer.values, rows, room)
+    chosen = copy.copy(layer)
+    chosen.batch_select_indices(rows)  # makes new tensors
+    return chosen
+
+
+def _with_room(states: Tensor, rows: Tensor, room: int) -> Tensor:
+    heads, tokens, width = states.shape[1:]
+    held = states.new_empty(len(rows), heads, tokens + room, width)
+    torch.index_select(states, 0, rows, out=held[..., :tokens, :])
+    return held

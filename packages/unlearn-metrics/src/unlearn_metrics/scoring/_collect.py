@@ -22,7 +22,7 @@ from unlearn_metrics.scoring._forward import Forward
 from unlearn_metrics.scoring._generate import ANSWERED_SCHEMA, answer_questions, answers_of_vllm, check_length
 from unlearn_metrics.scoring._journal import Journal, read_inputs
 from unlearn_metrics.scoring._loading import context_of
-from unlearn_metrics.scoring._memory import TokenBudget, peak_memory, reset_peak_memory
+from unlearn_metrics.scoring._memory import START_GENERATING, TokenBudget, peak_memory, reset_peak_memory
 from unlearn_metrics.scoring._note import describe, inputs_of, model_hash
 from unlearn_metrics.scoring._processes import Processes, launched
 from unlearn_metrics.scoring._requests import Answer, Question, Requests, Row, requests
@@ -151,7 +151,7 @@ def _generating_job(
     if generator is not None:
         how: dict[str, Any] = {"max_new_tokens": decoder.max_new_tokens, "sampling": decoder.sampling}
         return _Job("generating", ANSWERED_SCHEMA, asked.questions, partial(answers_of_vllm, generator, encoder, **how))
-    budget = TokenBudget(token_budget, decoder.model.device)
+    budget = TokenBudget(token_budget, decoder.model.device, START_GENERATING)
     start = partial(answer_questions, decoder, encoder, budget=budget)
     return _Job("generating", ANSWERED_SCHEMA, asked.questions, start)
 

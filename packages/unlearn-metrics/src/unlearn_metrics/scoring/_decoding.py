@@ -18,7 +18,8 @@ from unlearn_metrics.scoring._features import ImageFeatures, to_model
 from unlearn_metrics.scoring._loading import is_wrapped
 from unlearn_metrics.scoring._requests import Question
 
-# After so many tokens, rows that have ended leave the batch.
+# After so many tokens, rows that have ended leave the batch, and what the model keeps of the others gets room for as
+# many; after one token for the first time.
 _STEPS = 16
 # After so many, and then twice as many each time, rows that have not ended are put together.
 _ROUND = 48
@@ -82,7 +83,7 @@ class Decoder:
         self.model, self.features, self.sampling = model, features, sampling
         self.max_new_tokens, self.context = max_new_tokens, context
         # What is around a model may keep rows in mind that must not leave.
-        self._steps = max_new_tokens if is_wrapped(model) else _STEPS
+        self._steps = (max_new_tokens, max_new_tokens) if is_wrapped(model) else (1, _STEPS)
 
     def rounds(self) -> list[int]:
         """Return how many tokens answers may have by the end of each round, before which they are read again.
@@ -118,7 +119,7 @@ class Decoder:
         cache, alive = None, list(range(len(prompts)))
         with _own_config_aside(self.model, prompts[0].end) as ends:
             while alive:
-                steps = min(self._steps, *(room[n] - len(answers[n]) for n in alive))
+                steps = min(self._steps[cache is not None], *(room[n] - len(answers[n]) for n in alive))
                 more = {"past_key_values": cache} if cache is not None else images
                 found = self._continued(inputs | more, prompts[0].end, ends, steps, [draws[n] for n in alive])
                 fresh = found.sequences[:, inputs["input_ids"].shape[1] :].tolist()
@@ -166,16 +167,16 @@ class Decoder:
             for name, value in inputs.items()
         }
         memory = PromptCache(self.model, found.get("past_key_values"))
+        if memory.divisible():
+            return longer | {"input_ids": ids}, memory.rows(staying, room=self._steps[1], last=True), images
         if len(staying) == len(inputs["input_ids"]):
             return longer | {"input_ids": ids}, memory.cache, images
-        if memory.divisible():
-            return longer | {"input_ids": ids}, memory.rows(staying, last=True), images
         # What there is is read anew.
         images = self.features.inputs([prompts[n] for n in alive], reused=self.features.usable(prompts[0]))
         return longer | {"input_ids": ids}, None, images
 
     def _goes_on(self, answer: list[int], room: int, ends: Sequence[int]) -> bool:
-        return len(answer) < room and not set(ends).intersection(answer[-self._steps :])
+        return len(answer) < room and not set(ends).intersection(answer[-self._steps[1] :])
 
     def _noise(self, reply: Reply) -> "_Noise | None":
         return _Noise(self.sampling.seed_for(reply.question), len(reply.ids)) if self.sampling else None

@@ -108,6 +108,7 @@ class Encoder:
         self.tokenizer: Any = processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
         self._prompts: dict[tuple[str, str], Prompt] = {}
         self._expanded: dict[tuple[str, tuple[int, int]], _Expanded] = {}
+        self._ends: dict[str, int] = {}
         self._images: dict[str, dict[str, Tensor]] = {}
         self._image_bytes_used = 0
         self._check_template()
@@ -175,7 +176,9 @@ class Encoder:
                 f"the chat template's answer does not continue its prompt: the prompt is {text!r}, the whole "
                 f"{whole!r}. Use a template whose generation prompt is what precedes an answer."
             )
-        end = self._end_token(tail)
+        if tail not in self._ends:
+            self._ends[tail] = self._end_token(tail)
+        end = self._ends[tail]
         if image is None:
             return Prompt(text, lead, end, tuple(self._tokenize([text])[0]), None, "", {}, ())
         ids, sequence_inputs, shape = self._expand(text, image, image_key)

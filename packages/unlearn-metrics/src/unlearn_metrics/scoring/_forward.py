@@ -188,7 +188,7 @@ class Forward:
             if length > 1:
                 # Nothing follows the padding, so a causal model needs no mask to keep it from being read.
                 fed = self._padded([answer.ids[:-1] for answer in answers], length - 1)
-                cache = memory.rows(rows, last=n == len(parts) - 1)
+                cache = memory.rows(rows, room=length - 1, last=n == len(parts) - 1)
                 rest, outputs = self._states(length - 1, ways, input_ids=fed, past_key_values=cache, use_cache=True)
                 states = torch.cat([states, rest], dim=1)
             yield answers, states, outputs

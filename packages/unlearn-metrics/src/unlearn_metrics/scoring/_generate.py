@@ -11,7 +11,7 @@ from unlearn_metrics.scoring._decoding import Decoder, Sampling
 from unlearn_metrics.scoring._encoding import Encoder, Processor
 from unlearn_metrics.scoring._features import ImageFeatures
 from unlearn_metrics.scoring._loading import context_of
-from unlearn_metrics.scoring._memory import TokenBudget, within_memory
+from unlearn_metrics.scoring._memory import START_GENERATING, TokenBudget, within_memory
 from unlearn_metrics.scoring._requests import Question, Row, requests
 from unlearn_metrics.scoring._score import Report
 from unlearn_metrics.scoring._vllm import VLLM
@@ -64,7 +64,8 @@ def generate(
         decoder = Decoder(
             model, ImageFeatures(model, encoder), max_new_tokens=max_new_tokens, context=context, sampling=sampling
         )
-        tables = answer_questions(decoder, encoder, asked.questions, TokenBudget(token_budget, model.device), report)
+        budget = TokenBudget(token_budget, model.device, START_GENERATING)
+        tables = answer_questions(decoder, encoder, asked.questions, budget, report)
     answered = pa.concat_tables([ANSWERED_SCHEMA.empty_table(), *tables])
     return asked.generations(answered.sort_by("number").drop_columns("number"))
 

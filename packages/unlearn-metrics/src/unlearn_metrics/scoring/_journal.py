@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unlearn_metrics.scoring._processes import Processes
 
@@ -56,7 +55,7 @@ class Journal:
 
     def done(self, job: str) -> set[int]:
         """Return the numbers of what has been done of a job."""
-        return {number for shard in self._shards(job) for number in _read(shard, ["number"])["number"].to_pylist()}
+        return {number for shard in self._shards(job) for number in _read(shard)["number"].to_pylist()}
 
     def record(self, job: str, results: Iterator[pa.Table]) -> None:
         """Take the results of a job as they come and write them in shards; what there is is kept whatever happens."""
@@ -93,14 +92,16 @@ class Journal:
         if not tables:
             return
         mine = f"{job}-{self.processes.rank}"
-        number = len(list(self.folder.glob(f"{mine}-*.parquet")))
-        path = self.folder / f"{mine}-{number:06}.parquet"
+        number = len(list(self.folder.glob(f"{mine}-*.arrow")))
+        path = self.folder / f"{mine}-{number:06}.arrow"
         partial = path.with_suffix(".partial")
-        pq.write_table(pa.concat_tables(tables), partial)
+        with pa.ipc.new_file(partial, tables[0].schema) as file:
+            for table in tables:
+                file.write_table(table)
         partial.replace(path)
 
     def _shards(self, job: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{job}-*.parquet"))
+        return sorted(self.folder.glob(f"{job}-*.arrow"))
 
 
 def read_inputs(path: Path) -> dict[str, str] | None:
@@ -112,6 +113,7 @@ def read_inputs(path: Path) -> dict[str, str] | None:
     return inputs if isinstance(inputs, dict) else None
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    with path.open("rb") as file:
-        return pq.read_table(file, columns=columns)
+def _read(path: Path) -> pa.Table:
+    # Not mapped: another process may remove the file while this one still has its rows.
+    with path.open("rb") as file, pa.ipc.open_file(file) as shard:
+        return shard.read_all()

@@ -8,8 +8,9 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 
-# Where larger batches cease to be faster: on a CPU, the caches are full; on a GPU, the multipliers are.
-START, LARGEST = 2**13, 2**17
+# Where larger batches cease to be faster: on a CPU, the caches are full; on a GPU, the multipliers are. Of the room for
+# answers that are still to be generated, a part is never used.
+START, START_GENERATING, LARGEST = 3 * 2**11, 2**13, 2**17
 # What a GPU may be filled to: batches of one size do not all take the same.
 _FILLED = 0.7
 
@@ -35,18 +36,19 @@ class TokenBudget:
     """How many tokens a batch may hold.
 
     Args:
-        tokens: The size to begin with; None begins with one that suits a CPU, and grows on a GPU by what the batches
-            so far have taken.
+        tokens: The size to keep to; None finds it: it suits a CPU, and grows on a GPU by what the batches so far have
+            taken.
         device: Where the model is.
+        start: The size to begin with where it is to be found.
 
     Raises:
         ValueError: If `tokens` is not positive.
     """
 
-    def __init__(self, tokens: int | None, device: torch.device) -> None:
+    def __init__(self, tokens: int | None, device: torch.device, start: int = START) -> None:
         if tokens is not None and tokens < 1:
             raise ValueError(f"`token_budget` must be positive, got {tokens}.")
-        self.tokens = START if tokens is None else tokens
+        self.tokens = start if tokens is None else tokens
         self._grows = tokens is None and device.type == "cuda"
         self._device = device
 

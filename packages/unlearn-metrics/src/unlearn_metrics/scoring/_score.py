@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedModel
 
@@ -70,8 +71,15 @@ def score_answers(
         for batch, scores in within_memory(forward.score, planned, budget):
             done = batch.flat()
             report(len(done), sum(len(answer.ids) for answer in done))
-            columns = [list(column) for column in zip(*scores, strict=True)]
-            yield pa.table([[answer.number for answer in done], *columns], schema=MEASURED_SCHEMA)
+            yield _measured([answer.number for answer in done], scores)
+
+
+def _measured(numbers: list[int], scores: list[TokenScores]) -> pa.Table:
+    """A table of `MEASURED_SCHEMA`."""
+    ends = np.cumsum([0, *(len(each.tokens) for each in scores)], dtype=np.int32)
+    columns = (pa.array(np.concatenate(column)) for column in zip(*scores, strict=True))
+    # Arrow would take many times the memory for lists that it puts together by itself.
+    return pa.table([numbers, *(pa.ListArray.from_arrays(ends, column) for column in columns)], schema=MEASURED_SCHEMA)
 
 
 def gradient_norms(

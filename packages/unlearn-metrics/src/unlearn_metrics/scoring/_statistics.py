@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Entries of float32 log-probabilities that are held at a time: what a CPU's cache holds, and what keeps a GPU busy.
-_CHUNK = {"cpu": 2**17, "cuda": 2**26}
+# Entries of logits made at a time, and how many of them are worked on at a time: what a CPU's caches hold, what
+# keeps a GPU busy.
+_MADE, _WORKED_ON = {"cpu": 2**20, "cuda": 2**26}, {"cpu": 2**18, "cuda": 2**26}
 
 
 class TokenScores(NamedTuple):
@@ -27,7 +28,7 @@ class TokenScores(NamedTuple):
 
 
 def token_statistics(
-    states: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor] = lambda states: states, vocabulary: int = 0
+    states: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor] = torch.clone, vocabulary: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return log-probability, hit, and mean and standard deviation of log p, in float32.
 
@@ -36,7 +37,7 @@ def token_statistics(
     Args:
         states: [tokens, width], what `head` turns into logits; the logits themselves, of any floating dtype, without.
         targets: [tokens], the token at each position.
-        head: From [some tokens, width] to [some tokens, vocabulary].
+        head: From [some tokens, width] to [some tokens, vocabulary], which are then changed.
         vocabulary: How wide the logits are, where that is not the width of `states`.
 
     Returns:
@@ -48,21 +49,30 @@ def token_statistics(
         >>> logp.exp().item(), hit.item(), mean.exp().item(), std.item()
         (0.25, False, 0.25, 0.0)
     """
-    rows = max(1, _CHUNK.get(states.device.type, 2**24) // (vocabulary or states.shape[-1]))
-    pairs = zip(torch.split(states, rows), torch.split(targets, rows), strict=True)
-    columns = zip(*(_chunk_statistics(head(chunk).float(), wanted) for chunk, wanted in pairs), strict=True)
-    logp, hit, mean, std = (torch.cat(column) for column in columns)
+    device, width = states.device.type, vocabulary or states.shape[-1]
+    made, worked_on = (max(1, entries.get(device, 2**24) // width) for entries in (_MADE, _WORKED_ON))
+    found = [
+        _statistics(logits.float(), wanted)
+        for chunk, theirs in zip(torch.split(states, made), torch.split(targets, made), strict=True)
+        for logits, wanted in zip(torch.split(head(chunk), worked_on), torch.split(theirs, worked_on), strict=True)
+    ]
+    logp, hit, mean, std = (torch.cat(column) for column in zip(*found, strict=True))
     return logp, hit, mean, std
 
 
-def _chunk_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    # Passes over the whole vocabulary are what takes time: the normalizer is taken off the sums, not off every entry.
-    highest = logits.amax(-1)
-    chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
-    hit = chosen == highest
-    # The first of the highest is slow to find, so only where there may be several.
-    hit[hit.clone()] = logits[hit].argmax(-1) == targets[hit]
-    below = logits - highest[:, None]
+def _statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four of a few tokens, whose logits are used up."""
+    # Passes over the whole vocabulary are what takes time: none of them makes an index or a tensor that can be spared,
+    # and the normalizer is taken off the sums, not off every entry.
+    targets = targets[:, None]
+    below = logits.sub_(logits.amax(-1, keepdim=True))
+    chosen = below.gather(-1, targets)
+    rival = below.scatter_(-1, targets, -torch.inf).amax(-1, keepdim=True)
+    below.scatter_(-1, targets, chosen)
+    hit = chosen > rival
+    # The first of the highest is slow to find, so only where there are several.
+    tied = (chosen == rival).squeeze(-1)
+    hit[tied] = below[tied].argmax(-1, keepdim=True) == targets[tied]
     weights = below.exp()
     total = weights.sum(-1)
     # A token of probability 0 adds nothing, but 0 · -inf would be NaN; NaN itself passes through.
@@ -71,4 +81,4 @@ def _chunk_statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, 
     below -= mean[:, None]
     std = (weights.mul_(below).mul_(below).sum(-1) / total).sqrt()
     normalizer = total.log()
-    return chosen - highest - normalizer, hit, mean - normalizer, std
+    return chosen.squeeze(-1) - normalizer, hit.squeeze(-1), mean - normalizer, std
