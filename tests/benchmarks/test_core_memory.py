@@ -13,7 +13,7 @@ PLAIN_COPIES = 4  # of the float32 logits that the plain path holds at its worst
 FULL, SMALL = 32_000, 2_000
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 from unlearn_core.losses import linear_token_logps, token_logps
 
 path, tokens, vocabulary, width, out = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
@@ -25,14 +25,19 @@ small = slice(0, 2), slice(0, 8)  # so that what torch loads at its first use is
 linear_token_logps(hidden[:, small[1]], weight[small[0]], labels[:, small[1]] % 2, chunk=2).sum().backward()
 hidden.grad = weight.grad = None
 
-before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def memory(name):  # `getrusage` would count what the parent held
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+
+before = memory("VmRSS")
 logps = (
     linear_token_logps(hidden, weight, labels, chunk=max(1, tokens // 64))
     if path == "linear"
     else token_logps(hidden @ weight.T, labels)
 )
 (-logps.mean()).backward()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = memory("VmHWM")
 torch.save([logps.detach(), hidden.grad, weight.grad], out)
 print(peak - before)
 """

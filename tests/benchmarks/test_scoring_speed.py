@@ -7,7 +7,6 @@ the processor, so that a busy machine changes little. UNLEARN_SHORT=1 takes a te
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -154,17 +153,17 @@ def measure(way: str, kind: str, folder: str, new_tokens: int) -> dict[str, floa
     sets = suite(kind)
     do = {"ours": ours, "plain": plain}[way]
     do(model, processor, {name: rows[:2] for name, rows in list(sets.items())[:1]}, min(new_tokens, 2))
-    before = resident()
+    before = memory("VmRSS")
     wall, processor_time = time.perf_counter(), time.process_time()
     tokens = do(model, processor, sets, new_tokens)
     seconds = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - processor_time}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    return {**seconds, "peak": peak, "tokens": tokens, "rows": sum(map(len, sets.values()))}
+    return {**seconds, "peak": memory("VmHWM") - before, "tokens": tokens, "rows": sum(map(len, sets.values()))}
 
 
-def resident() -> float:
-    """MiB that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+def memory(name: str) -> float:
+    """MiB that this process holds (VmRSS) or has held (VmHWM); `getrusage` would count what its parent held."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def measured(way: str, kind: str, folder: Path, new_tokens: int) -> dict[str, float]:

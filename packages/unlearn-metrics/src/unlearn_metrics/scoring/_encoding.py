@@ -16,8 +16,9 @@ The convention, which a model must have been trained with for its scores to mean
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -122,19 +123,26 @@ class Encoder:
 
     def answers(self, prompt: Prompt, answers: Sequence[str]) -> list[list[int]]:
         """Return the answer tokens of each answer to `prompt`, end token included."""
-        if empty := [answer for answer in answers if not answer.strip()]:
-            raise ValueError(f"an answer to {prompt.text!r} is empty, got {empty[0]!r}. Give every row an answer.")
-        texts = [prompt.text, *(prompt.text + prompt.lead + answer.strip() for answer in answers)]
-        start, *wholes = self._tokenize(texts)
-        for answer, text, ids in zip(answers, texts[1:], wholes, strict=True):
-            if ids == start:
-                raise ValueError(f"the answer {answer!r} becomes no token. Give the row an answer that has some.")
-            if ids[: len(start)] != start:
-                raise ValueError(
-                    f"the tokens of the prompt {prompt.text!r} do not begin those of {text!r}. "
-                    "Use a template whose generation prompt ends where a token ends."
-                )
-        return [[*ids[len(start) :], prompt.end] for ids in wholes]
+        return next(self.answers_to([(prompt, answers)]))
+
+    def answers_to(self, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> Iterator[list[list[int]]]:
+        """Yield what `answers` returns for each prompt and its answers; many are tokenized in parallel."""
+        tokens = iter(self._tokenize([text for prompt, answers in asked for text in _exchanges(prompt, answers)]))
+        for prompt, answers in asked:
+            start, *wholes = islice(tokens, 1 + len(answers))
+            yield [self._answer(prompt, *each, start) for each in zip(answers, wholes, strict=True)]
+
+    def _answer(self, prompt: Prompt, answer: str, whole: list[int], start: list[int]) -> list[int]:
+        if not answer.strip():
+            raise ValueError(f"an answer to {prompt.text!r} is empty, got {answer!r}. Give every row an answer.")
+        if whole == start:
+            raise ValueError(f"the answer {answer!r} becomes no token. Give the row an answer that has some.")
+        if whole[: len(start)] != start:
+            raise ValueError(
+                f"the tokens of the prompt {prompt.text!r} do not begin those of {_exchange(prompt, answer)!r}. "
+                "Use a template whose generation prompt ends where a token ends."
+            )
+        return [*whole[len(start) :], prompt.end]
 
     def unexpanded(self, prompt: Prompt) -> list[int]:
         """Return the prompt's tokens, an image being the one token that stands for it."""
@@ -221,10 +229,11 @@ class Encoder:
         return int(end)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        adds = [self._adds_special(text) for text in texts]
+        if len(set(adds)) > 1:
+            return [ids for text in texts for ids in self._tokenize([text])]
         options = {"return_attention_mask": False, "return_token_type_ids": False}
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=self._adds_special(texts[0]), **options)[
-            "input_ids"
-        ]
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=adds[0], **options)["input_ids"]
         return ids
 
     def _adds_special(self, text: str) -> bool:
@@ -272,6 +281,14 @@ class Encoder:
         self._image_bytes_used += _size(inputs)
         while self._image_bytes_used > self.image_bytes and len(self._images) > 1:
             self._image_bytes_used -= _size(self._images.pop(next(iter(self._images))))
+
+
+def _exchanges(prompt: Prompt, answers: Sequence[str]) -> list[str]:
+    return [prompt.text, *(_exchange(prompt, answer) for answer in answers)]
+
+
+def _exchange(prompt: Prompt, answer: str) -> str:
+    return prompt.text + prompt.lead + answer.strip()
 
 
 def _size(inputs: Mapping[str, Tensor]) -> int:

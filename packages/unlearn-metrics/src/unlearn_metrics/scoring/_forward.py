@@ -21,7 +21,7 @@ from unlearn_metrics.scoring._requests import Answer
 from unlearn_metrics.scoring._statistics import TokenScores, token_statistics
 
 # Answers are read together if the shortest has this share of the tokens of the longest, or if they have so few tokens.
-_ALIKE, _WORTH = 0.9, 512
+_ALIKE, _WORTH = 0.9, 1024
 # So many tokens of cached prompts take little memory.
 _FEW = 2048
 

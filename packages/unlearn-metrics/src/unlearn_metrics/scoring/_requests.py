@@ -13,6 +13,9 @@ from unlearn_metrics.scoring._encoding import Encoder, Prompt
 
 Row = Mapping[str, Any]
 
+# Rows whose answers are tokenized at once: enough to keep many cores busy.
+_TOGETHER = 256
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -118,35 +121,46 @@ def requests(
     """
     if not sets:
         raise ValueError("there is no set to measure. Name at least one.")
-    builder = _Builder(encoder, context, cut, samples)
+    builder = _Builder(encoder, context, cut, samples, scored)
     for name, rows in sets.items():
         if not rows:
             raise ValueError(f"set `{name}` has no rows, so there is nothing to measure. Leave it out, or fill it.")
-        for row in rows:
-            with _named(name, row):
-                prompt = encoder.prompt(row["question"], row["image"])
-                if scored:
-                    builder.score(name, row, prompt)
-                if row["task"] != "mcq":
-                    builder.ask(name, row, prompt)
+        for start in range(0, len(rows), _TOGETHER):
+            builder.add(name, rows[start : start + _TOGETHER])
     return builder.made
 
 
 class _Builder:
-    def __init__(self, encoder: Encoder, context: int | None, cut: bool, samples: int) -> None:
+    def __init__(self, encoder: Encoder, context: int | None, cut: bool, samples: int, scored: bool) -> None:
         self.made = Requests()
-        self._encoder, self._context, self._cut, self._samples = encoder, context, cut, samples
+        self._encoder, self._context, self._cut, self._samples, self._scored = encoder, context, cut, samples, scored
         self._known: dict[Prompt, dict[str, int]] = {}
         self._asked: dict[Prompt, int] = {}
 
-    def score(self, set_name: str, row: Row, prompt: Prompt) -> None:
-        known = self._known.setdefault(prompt, {})
-        found = candidates(row)
-        self._encode(row["id"], prompt, [each.text for each in found if each.text not in known])
+    def add(self, set_name: str, rows: Sequence[Row]) -> None:
+        """Add rows of a set, whose answers are encoded together."""
+        asked: list[tuple[Prompt, list[str]]] = []
+        for row in rows:
+            with _named(set_name, row):
+                prompt = self._encoder.prompt(row["question"], row["image"])
+                texts = dict.fromkeys(each.text for each in candidates(row)) if self._scored else ()
+                known = self._known.setdefault(prompt, {})
+                asked.append((prompt, [text for text in texts if text not in known]))
+        encoded = self._encoder.answers_to(asked)
+        for row, (prompt, texts) in zip(rows, asked, strict=True):
+            with _named(set_name, row):
+                self._encode(row["id"], prompt, dict(zip(texts, next(encoded), strict=True)))
+                if self._scored:
+                    self._score(set_name, row, prompt)
+                if row["task"] != "mcq":
+                    self._ask(set_name, row, prompt)
+
+    def _score(self, set_name: str, row: Row, prompt: Prompt) -> None:
+        found, known = candidates(row), self._known[prompt]
         self.made.right.add(known[found[0].text])
         self.made.scored.extend((Entry(set_name, row, vars(each)), known[each.text]) for each in found)
 
-    def ask(self, set_name: str, row: Row, prompt: Prompt) -> None:
+    def _ask(self, set_name: str, row: Row, prompt: Prompt) -> None:
         if prompt not in self._asked:
             self._fitting(row["id"], prompt, [prompt.end])
             self._asked[prompt] = len(self.made.questions)
@@ -155,12 +169,13 @@ class _Builder:
         samples = ((Entry(set_name, row, {"sample": n}), self._asked[prompt] + n) for n in range(self._samples))
         self.made.asked.extend(samples)
 
-    def _encode(self, row: str, prompt: Prompt, texts: list[str]) -> None:
-        texts = list(dict.fromkeys(texts))
-        for text, ids in zip(texts, self._encoder.answers(prompt, texts), strict=True):
-            fitting = self._fitting(row, prompt, ids)
-            self._known[prompt][text] = len(self.made.answers)
-            self.made.answers.append(Answer(len(self.made.answers), prompt, fitting, row))
+    def _encode(self, row: str, prompt: Prompt, encoded: Mapping[str, list[int]]) -> None:
+        known = self._known[prompt]
+        for text, ids in encoded.items():
+            if text not in known:
+                fitting = self._fitting(row, prompt, ids)
+                known[text] = len(self.made.answers)
+                self.made.answers.append(Answer(len(self.made.answers), prompt, fitting, row))
 
     def _fitting(self, row: str, prompt: Prompt, ids: list[int]) -> list[int]:
         # The last token predicts nothing, so the model need not read it.
