@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionAndFullAttentionLayer
 from unlearn_metrics.scoring._cache import PromptCache
 
 ROWS = [2, 0, 2, 1]
@@ -67,3 +68,21 @@ def test_what_was_chosen_is_another_s_no_more(prompts):
     found, _ = other.update(*states(2, 1, 2), 0)
     assert torch.equal(found[..., :5, :], held[0][0, :2])
     assert torch.equal(found[..., 5:, :], states(2, 1, 2)[0])
+
+
+def test_values_of_another_width_and_type(models):
+    keys, values = states(2, 3, 0)[0].bfloat16(), states(2, 3, 1)[0][..., :2].bfloat16()
+    cache = DynamicCache()
+    cache.update(keys, values, 0)
+    (layer,) = PromptCache(models["llama"][0], cache).rows([1, 0, 1], room=2).layers
+    found = layer.update(keys[[0, 0, 1], :, :1], values[[0, 0, 1], :, :1])
+    for got, whole in zip(found, (keys, values), strict=True):
+        assert torch.equal(got, torch.cat([whole[[1, 0, 1]], whole[[0, 0, 1], :, :1]], dim=-2))
+
+
+def test_rows_of_linear_attention_are_not_taken_out(models):
+    cache = DynamicCache()
+    cache.update(*states(2, 3, 0), 0)
+    assert PromptCache(models["llama"][0], cache).divisible()
+    cache.layers.append(LinearAttentionAndFullAttentionLayer())
+    assert not PromptCache(models["llama"][0], cache).divisible()

@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 from unlearn_metrics import Evidence
@@ -89,3 +92,11 @@ def test_bad_input(models, make_rows):
         collect_evidence(model, processor, {"forget10": make_rows(1), "retain90": []})
     with pytest.raises(ValueError, match="set `a`: row s0/qa/0: an answer"):
         collect_evidence(model, processor, {"a": [{**make_rows(1)[0], "answer": ""}]})
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a process has no parent's peak")
+def test_the_peak_of_memory_is_the_process_s_own():
+    held = np.ones(2**27)  # 1 GiB, far more than the imports below take
+    text = "from unlearn_metrics.scoring._memory import peak_memory; print(peak_memory()['process'])"
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    assert 2**24 < int(said) < held.nbytes

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from unlearn_metrics.scoring import Encoder, encode
+from unlearn_metrics.scoring import Encoder, _requests, encode
+from unlearn_metrics.scoring._requests import requests
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
@@ -87,6 +88,39 @@ def test_answer_tokens_spell_the_answer(models, answer):
     if answer.strip():
         _, ids = encode(tokenizer, "Where?", answer)
         assert tokenizer.decode(ids[:-1]).strip() == answer.strip()
+
+
+@pytest.mark.parametrize("together", [1, 3, 256])
+def test_rows_that_are_encoded_together_are_encoded_as_one_by_one(make_tokenizer, make_rows, monkeypatch, together):
+    """Whatever they share: a question, its answers, both."""
+    monkeypatch.setattr(_requests, "_TOGETHER", together)
+    rows = make_rows(9)
+    again = [
+        {**row, "id": f"{row['id']}-b", "answer": f"Surely {row['answer']}"} for row in rows if row["task"] != "mcq"
+    ]
+    encoder = Encoder(make_tokenizer())
+    asked = requests({"a": rows, "b": [*again, *rows]}, encoder, context=None)
+    assert [answer.number for answer in asked.answers] == list(range(len(asked.answers)))
+    assert len({(answer.prompt, tuple(answer.ids)) for answer in asked.answers}) == len(asked.answers)
+    for entry, number in asked.scored:
+        answer = asked.answers[number]
+        text = entry.more["text"]
+        assert [list(answer.prompt.ids), answer.ids] == list(encode(encoder.tokenizer, entry.row["question"], text))
+    with pytest.raises(ValueError, match="set `b`: row last: an answer to .* is empty"):
+        requests({"a": rows, "b": [*again, {**again[0], "id": "last", "answer": " "}]}, encoder, context=None)
+    with pytest.raises(ValueError, match=f"set `b`: row {again[1]['id']}: an answer is no text, got 7"):
+        requests({"b": [again[0], {**again[1], "perturbed_answers": [7]}, *rows]}, encoder, context=None)
+    unread = [{**rows[0], "answer": None}]
+    assert requests({"a": unread}, encoder, context=None, scored=False).answers == []
+
+
+def test_prompts_that_begin_a_sequence_and_others_are_encoded_alike(make_tokenizer):
+    """A chat template may begin with the token that begins a sequence for some questions alone."""
+    template = NO_END.replace("{% for", "{{ bos_token if 'who' in messages[0]['content'] else '' }}{% for", 1)
+    encoder = Encoder(make_tokenizer(template=template, adds="<s> $A"))
+    asked = [(encoder.prompt(question), ["Ada.", "In Oslo."]) for question in ("Says who?", "Where?", "And who?")]
+    assert list(encoder.answers_to(asked)) == [encoder.answers(*each) for each in asked]
+    assert [prompt.ids.count(1) for prompt, _ in asked] == [1, 1, 1]
 
 
 def test_bad_exchanges(make_tokenizer):

@@ -39,7 +39,7 @@ def stops_early(models):
         hook.remove()
 
 
-RAISED = {"llama": 4.0, "gpt2": 6.0, "llava": 12.0, "gemma2": 2.0}
+RAISED = {"llama": 4.0, "gpt2": 6.0, "llava": 12.0, "gemma2": 2.0, "mamba": 2.0}
 
 
 @pytest.mark.parametrize("a_round", [48, 3])
@@ -55,6 +55,17 @@ def test_batches_generate_what_one_row_at_a_time_does(stops_early, make_rows, na
         assert table["generated"].to_pylist() == wanted
     backwards = generate(model, processor, rows[::-1], set_name="a", max_new_tokens=12)
     assert backwards["generated"].to_pylist() == wanted[::-1]
+
+
+@pytest.mark.parametrize("name", ["llama", "llava", "gemma2", "mamba"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_answers_that_are_gone_on_with_in_parts_are_the_same(stops_early, make_rows, name, steps, monkeypatch):
+    """Whether the model takes keys and values back, or reads anew."""
+    monkeypatch.setattr(_decoding, "_STEPS", steps)
+    model, processor = stops_early(name, 2)
+    rows = [row for row in make_rows(9, images=name == "llava") if row["task"] != "mcq"]
+    wanted = [one_at_a_time(model, processor, row, 11) for row in rows]
+    assert generate(model, processor, rows, set_name="a", max_new_tokens=11)["generated"].to_pylist() == wanted
 
 
 def test_long_answers_go_on_together(stops_early, make_rows, monkeypatch):

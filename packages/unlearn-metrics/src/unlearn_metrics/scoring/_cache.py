@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 
 class PromptCache:
@@ -26,14 +26,18 @@ class PromptCache:
     def divisible(self) -> bool:
         """Whether rows can be taken out."""
         layers = self.cache.layers if isinstance(self.cache, DynamicCache) else [None]
-        return all(isinstance(layer, DynamicLayer) for layer in layers)
+        # What a layer of linear attention keeps is not per token, and stays with all rows.
+        return all(
+            isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
+            for layer in layers
+        )
 
     def rows(self, rows: Sequence[int], *, room: int, last: bool = False) -> Any:
         """Return a cache for some rows.
 
         Args:
             rows: Which, any of them more than once.
-            room: For so many more tokens, which then need not copy all that is there.
+            room: How many more tokens it will take without a copy of all that it holds.
             last: Whether the original may be used up.
         """
         at = torch.tensor(rows, device=self.model.device)
@@ -63,7 +67,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         keys: [rows, heads, tokens, width]; so are `values`.
         values: What goes with them.
         rows: Which of them to hold.
-        room: For so many more tokens.
+        room: How many more tokens it will take without a copy.
     """
 
     keys: Any  # a tensor from the start, as in no other layer
@@ -72,15 +76,15 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def __init__(self, keys: Tensor, values: Tensor, rows: Tensor, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
-        self._held = tuple(_with_room(each, rows, room) for each in (keys, values))
+        self._held: tuple[Tensor, ...] = tuple(_with_room(each, rows, room) for each in (keys, values))
         self._show(keys.shape[-2])
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append a pass's keys and values."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        is_elsewhere = self.keys.data_ptr() != self._held[0].data_ptr()
-        if is_elsewhere or end > self._held[0].shape[-2]:
+        if not self._held or self.keys.data_ptr() != self._held[0].data_ptr() or end > self._held[0].shape[-2]:
+            self._held = ()
             return super().update(key_states, value_states, *args, **kwargs)
         for held, fresh in zip(self._held, (key_states, value_states), strict=True):
             held[..., start:end, :] = fresh
@@ -101,7 +105,7 @@ def _rows_of(layer: DynamicLayer, rows: Tensor, room: int) -> DynamicLayer:
 
 
 def _with_room(states: Tensor, rows: Tensor, room: int) -> Tensor:
-    heads, tokens, width = states.shape[1:]
-    held = states.new_empty(len(rows), heads, tokens + room, width)
+    *others, tokens, width = states.shape[1:]
+    held = states.new_empty(len(rows), *others, tokens + room, width)
     torch.index_select(states, 0, rows, out=held[..., :tokens, :])
     return held

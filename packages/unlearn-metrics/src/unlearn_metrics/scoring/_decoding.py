@@ -1,6 +1,7 @@
 """From questions to the tokens of answers, by the model's own `generate`; what has ended leaves the batch."""
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from unlearn_metrics.scoring._features import ImageFeatures, to_model
 from unlearn_metrics.scoring._loading import is_wrapped
 from unlearn_metrics.scoring._requests import Question
 
-# After so many tokens, rows that have ended leave the batch, and what the model keeps of the others gets room for as
-# many; after one token for the first time.
+# After so many tokens, rows that have ended leave the batch.
 _STEPS = 16
 # After so many, and then twice as many each time, rows that have not ended are put together.
 _ROUND = 48
@@ -82,8 +82,12 @@ class Decoder:
     ) -> None:
         self.model, self.features, self.sampling = model, features, sampling
         self.max_new_tokens, self.context = max_new_tokens, context
+        # Some models keep what they have read under another name, or not at all: they read it anew.
+        self._continues = "past_key_values" in inspect.signature(model.forward).parameters
         # What is around a model may keep rows in mind that must not leave.
-        self._steps = (max_new_tokens, max_new_tokens) if is_wrapped(model) else (1, _STEPS)
+        self._steps = max_new_tokens if is_wrapped(model) else _STEPS
+        # What is kept of the prompts gets room for answers after the first token.
+        self._first_steps = 1 if self._continues and not is_wrapped(model) else self._steps
 
     def rounds(self) -> list[int]:
         """Return how many tokens answers may have by the end of each round, before which they are read again.
@@ -116,10 +120,10 @@ class Decoder:
         inputs = {name: to_model(value, self.model) for name, value in _left_padded(batch.replies).items()}
         room = [min(batch.until, self.room(prompt)) for prompt in prompts]
         images = self.features.inputs(prompts, reused=self.features.usable(prompts[0]))
-        cache, alive = None, list(range(len(prompts)))
+        cache, alive, most = None, list(range(len(prompts))), self._first_steps
         with _own_config_aside(self.model, prompts[0].end) as ends:
             while alive:
-                steps = min(self._steps[cache is not None], *(room[n] - len(answers[n]) for n in alive))
+                steps = min(most, *(room[n] - len(answers[n]) for n in alive))
                 more = {"past_key_values": cache} if cache is not None else images
                 found = self._continued(inputs | more, prompts[0].end, ends, steps, [draws[n] for n in alive])
                 fresh = found.sequences[:, inputs["input_ids"].shape[1] :].tolist()
@@ -127,6 +131,7 @@ class Decoder:
                     answers[n] += ids
                 staying = [k for k, n in enumerate(alive) if self._goes_on(answers[n], room[n], ends)]
                 alive = [alive[k] for k in staying]
+                most = self._steps
                 if alive:
                     inputs, cache, images = self._remaining(inputs, found, images, staying, prompts, alive)
         return [
@@ -167,16 +172,16 @@ class Decoder:
             for name, value in inputs.items()
         }
         memory = PromptCache(self.model, found.get("past_key_values"))
-        if memory.divisible():
-            return longer | {"input_ids": ids}, memory.rows(staying, room=self._steps[1], last=True), images
-        if len(staying) == len(inputs["input_ids"]):
+        if self._continues and memory.divisible():
+            return longer | {"input_ids": ids}, memory.rows(staying, room=self._steps, last=True), images
+        if self._continues and len(staying) == len(inputs["input_ids"]):
             return longer | {"input_ids": ids}, memory.cache, images
         # What there is is read anew.
         images = self.features.inputs([prompts[n] for n in alive], reused=self.features.usable(prompts[0]))
         return longer | {"input_ids": ids}, None, images
 
     def _goes_on(self, answer: list[int], room: int, ends: Sequence[int]) -> bool:
-        return len(answer) < room and not set(ends).intersection(answer[-self._steps[1] :])
+        return len(answer) < room and not set(ends).intersection(answer[-self._steps :])
 
     def _noise(self, reply: Reply) -> "_Noise | None":
         return _Noise(self.sampling.seed_for(reply.question), len(reply.ids)) if self.sampling else None

@@ -127,9 +127,10 @@ class Encoder:
 
     def answers_to(self, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> Iterator[list[list[int]]]:
         """Yield what `answers` returns for each prompt and its answers; many are tokenized in parallel."""
-        tokens = iter(self._tokenize([text for prompt, answers in asked for text in _exchanges(prompt, answers)]))
+        texts = [text for prompt, answers in asked if answers for text in _exchanges(prompt, answers)]
+        tokens = iter(self._tokenize(texts) if texts else [])
         for prompt, answers in asked:
-            start, *wholes = islice(tokens, 1 + len(answers))
+            start, *wholes = islice(tokens, 1 + len(answers)) if answers else [[]]
             yield [self._answer(prompt, *each, start) for each in zip(answers, wholes, strict=True)]
 
     def _answer(self, prompt: Prompt, answer: str, whole: list[int], start: list[int]) -> list[int]:

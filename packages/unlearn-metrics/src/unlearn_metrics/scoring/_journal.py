@@ -55,7 +55,7 @@ class Journal:
 
     def done(self, job: str) -> set[int]:
         """Return the numbers of what has been done of a job."""
-        return {number for shard in self._shards(job) for number in _read(shard)["number"].to_pylist()}
+        return {number for shard in self._shards(job) for number in _read(shard, [0])["number"].to_pylist()}
 
     def record(self, job: str, results: Iterator[pa.Table]) -> None:
         """Take the results of a job as they come and write them in shards; what there is is kept whatever happens."""
@@ -113,7 +113,8 @@ def read_inputs(path: Path) -> dict[str, str] | None:
     return inputs if isinstance(inputs, dict) else None
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, columns: list[int] | None = None) -> pa.Table:
+    options = pa.ipc.IpcReadOptions(included_fields=columns)
     # Not mapped: another process may remove the file while this one still has its rows.
-    with path.open("rb") as file, pa.ipc.open_file(file) as shard:
+    with path.open("rb") as file, pa.ipc.open_file(file, options=options) as shard:
         return shard.read_all()

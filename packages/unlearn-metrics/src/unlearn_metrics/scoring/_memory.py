@@ -116,10 +116,11 @@ def peak_memory() -> dict[str, int]:
 
 def _peak_of_process() -> int:
     status = Path("/proc/self/status")
-    if status.exists():
-        # What the next way tells includes, on Linux, what the process held that started this one.
-        lines = status.read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    lines = status.read_text(encoding="utf-8", errors="replace").splitlines() if status.exists() else []
+    # What `ru_maxrss` tells includes, on Linux, what the process held that started this one.
+    for line in lines:
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
     # Linux counts in KiB, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

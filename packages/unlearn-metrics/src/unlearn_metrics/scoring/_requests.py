@@ -143,13 +143,15 @@ class _Builder:
         for row in rows:
             with _named(set_name, row):
                 prompt = self._encoder.prompt(row["question"], row["image"])
-                texts = dict.fromkeys(each.text for each in candidates(row)) if self._scored else ()
                 known = self._known.setdefault(prompt, {})
+                texts = dict.fromkeys(each.text for each in candidates(row)) if self._scored else {}
+                if odd := [text for text in texts if not isinstance(text, str)]:
+                    raise ValueError(f"an answer is no text, got {odd[0]!r}. Give every row answers in words.")
                 asked.append((prompt, [text for text in texts if text not in known]))
         encoded = self._encoder.answers_to(asked)
-        for row, (prompt, texts) in zip(rows, asked, strict=True):
+        for row, (prompt, new) in zip(rows, asked, strict=True):
             with _named(set_name, row):
-                self._encode(row["id"], prompt, dict(zip(texts, next(encoded), strict=True)))
+                self._encode(row["id"], prompt, dict(zip(new, next(encoded), strict=True)))
                 if self._scored:
                     self._score(set_name, row, prompt)
                 if row["task"] != "mcq":

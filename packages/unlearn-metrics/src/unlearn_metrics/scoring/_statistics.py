@@ -37,7 +37,7 @@ def token_statistics(
     Args:
         states: [tokens, width], what `head` turns into logits; the logits themselves, of any floating dtype, without.
         targets: [tokens], the token at each position.
-        head: From [some tokens, width] to [some tokens, vocabulary], which are then changed.
+        head: From [some tokens, width] to [some tokens, vocabulary], of its own: they are changed.
         vocabulary: How wide the logits are, where that is not the width of `states`.
 
     Returns:
