@@ -127,8 +127,8 @@ class Encoder:
 
     def answers_to(self, asked: Sequence[tuple[Prompt, Sequence[str]]]) -> Iterator[list[list[int]]]:
         """Yield what `answers` returns for each prompt and its answers; many are tokenized in parallel."""
-        texts = [text for prompt, answers in asked if answers for text in _exchanges(prompt, answers)]
-        tokens = iter(self._tokenize(texts) if texts else [])
+        pairs = [(prompt, answer) for prompt, answers in asked if answers for answer in (None, *answers)]
+        tokens = iter(self._tokenize([_exchange(*pair) for pair in pairs]) if pairs else [])
         for prompt, answers in asked:
             start, *wholes = islice(tokens, 1 + len(answers)) if answers else [[]]
             yield [self._answer(prompt, *each, start) for each in zip(answers, wholes, strict=True)]
@@ -284,12 +284,8 @@ class Encoder:
             self._image_bytes_used -= _size(self._images.pop(next(iter(self._images))))
 
 
-def _exchanges(prompt: Prompt, answers: Sequence[str]) -> list[str]:
-    return [prompt.text, *(_exchange(prompt, answer) for answer in answers)]
-
-
-def _exchange(prompt: Prompt, answer: str) -> str:
-    return prompt.text + prompt.lead + answer.strip()
+def _exchange(prompt: Prompt, answer: str | None) -> str:
+    return prompt.text if answer is None else prompt.text + prompt.lead + answer.strip()
 
 
 def _size(inputs: Mapping[str, Tensor]) -> int:
