@@ -1,12 +1,17 @@
 """Batches: answers to be scored, questions to be answered, those together that leave little to padding."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from unlearn_metrics.scoring._encoding import Prompt
 from unlearn_metrics.scoring._memory import TokenBudget
 from unlearn_metrics.scoring._requests import Answer, Question
+
+T = TypeVar("T")
+
+# Things are read together if the shortest has this share of the tokens of the longest, or if they have so few tokens.
+_ALIKE, _WORTH = 0.9, 1024
 
 
 class AnswerBatch(NamedTuple):
@@ -70,6 +75,26 @@ def answer_batches(answers: Iterable[Answer], budget: TokenBudget) -> Iterator[A
 
 def _tokens(answers: Sequence[Answer]) -> int:
     return len(answers[0].prompt.ids) + sum(len(answer.ids) for answer in answers)
+
+
+def alike(things: Iterable[T], length: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield things, longest first, in parts of little padding; one of few tokens would not be worth a pass.
+
+    Args:
+        things: What is read.
+        length: How many tokens one of them has.
+        most: How many to a part.
+    """
+    part: list[T] = []
+    for each in sorted(things, key=length, reverse=True):
+        longest = length(part[0]) if part else 0
+        is_shorter = longest * len(part) >= _WORTH and length(each) < _ALIKE * longest
+        if is_shorter or len(part) == most:
+            yield part
+            part = []
+        part.append(each)
+    if part:
+        yield part
 
 
 class Reply(NamedTuple):

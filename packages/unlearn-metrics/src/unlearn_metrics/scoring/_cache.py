@@ -32,6 +32,11 @@ class PromptCache:
             for layer in layers
         )
 
+    def positions(self, rows: int) -> list[int]:
+        """Return the position of what follows each of the `rows`."""
+        shifts = [0] * rows if self._shifts is None else self._shifts.flatten().tolist()
+        return [self.cache.get_seq_length() + shift for shift in shifts]
+
     def rows(self, rows: Sequence[int], *, room: int, last: bool = False) -> Any:
         """Return a cache for some rows.
 

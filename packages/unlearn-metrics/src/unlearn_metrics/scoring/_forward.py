@@ -1,8 +1,9 @@
 """Forward passes over batches of answers: each prompt and each image read once, logits where answers are."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,16 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import PreTrainedModel
 
-from unlearn_metrics.scoring._batches import AnswerBatch
+from unlearn_metrics.scoring._batches import AnswerBatch, alike
 from unlearn_metrics.scoring._cache import PromptCache
 from unlearn_metrics.scoring._encoding import Encoder, Prompt
 from unlearn_metrics.scoring._features import ImageFeatures, to_model, tolerance
 from unlearn_metrics.scoring._loading import is_wrapped
 from unlearn_metrics.scoring._memory import is_out_of_memory
+from unlearn_metrics.scoring._packing import Packing, can_be_packed
 from unlearn_metrics.scoring._requests import Answer
 from unlearn_metrics.scoring._statistics import TokenScores, token_statistics
 
-# Answers are read together if the shortest has this share of the tokens of the longest, or if they have so few tokens.
-_ALIKE, _WORTH = 0.9, 1024
 # So many tokens of cached prompts take little memory.
 _FEW = 2048
 
@@ -35,14 +35,30 @@ class Ways(NamedTuple):
     """an image's features are computed once"""
     prompts: bool = False
     """a prompt is read once for all its answers, by its cache of keys and values"""
+    packed: bool = False
+    """these answers stand in one sequence, without padding"""
+
+
+class Read(NamedTuple):
+    """Answers that the model has read."""
+
+    answers: list[Answer]
+    states: Tensor
+    """[predicted, width], hidden states or logits"""
+    predicted: list[int]
+    """tokens of the answers, each once for all that share it"""
+    numbers: Sequence[int]
+    """for all tokens of all answers, which of `predicted` they are"""
+    outputs: Any
+    """all that the model returned"""
 
 
 class Forward:
     """Forward passes of one model over batches, logits at answer positions only.
 
     Not every shortcut is right for every architecture, so each is tried on the first batch of its kind (text or image,
-    one answer or many), and taken only if it gives what whole sequences and the model's own logits give. A model that
-    something was put around is asked plainly, see `is_wrapped`.
+    one answer or many, short or long), and taken only if it gives what whole sequences and the model's own logits give.
+    A model that something was put around is asked plainly, see `is_wrapped`.
 
     Args:
         model: Any model with `forward(input_ids, attention_mask, ...).logits`.
@@ -73,7 +89,8 @@ class Forward:
         Raises:
             ValueError: If a log-probability is NaN or infinite.
         """
-        kind = (tuple(name for name, _ in batch.prompts[0].shape), len(batch.answers[0]) > 1)
+        names = tuple(name for name, _ in batch.prompts[0].shape)
+        kind = (names, len(batch.answers[0]) > 1, can_be_packed(self.model, batch))
         if kind not in self.chosen:
             self.chosen[kind] = self._choose(batch)
         return self._score(batch, self.chosen[kind])
@@ -87,9 +104,9 @@ class Forward:
             for weight in frozen:
                 weight.requires_grad_(True)
             with torch.enable_grad():
-                ((_, states, _),) = self._whole(batch, Ways())
-                targets = torch.tensor(answer.ids, device=states.device)
-                loss = torch.nn.functional.cross_entropy(states[0].float(), targets)
+                (read,) = self._whole(batch, Ways())
+                targets = torch.tensor(answer.ids, device=read.states.device)
+                loss = torch.nn.functional.cross_entropy(read.states.float(), targets)
                 found = torch.autograd.grad(loss, weights, allow_unused=True)
         finally:
             for weight in frozen:
@@ -107,9 +124,13 @@ class Forward:
         ways = Ways(images=self.features.usable(batch.prompts[0]))
         if self._has_head_apart() and self._agrees(sample, ways._replace(head=True), plain):
             ways = ways._replace(head=True)
-        if not is_shared or self.share_prompts is not None:
-            return ways._replace(prompts=is_shared and bool(self.share_prompts))
-        return ways._replace(prompts=self._agrees(sample, ways._replace(prompts=True), plain))
+        if not is_shared or self.share_prompts is False:
+            return ways
+        shared = ways._replace(prompts=True)
+        packed = shared._replace(packed=True)
+        if can_be_packed(self.model, batch) and self._agrees(sample, packed, plain):
+            return packed
+        return shared if self.share_prompts or self._agrees(sample, shared, plain) else ways
 
     def _has_head_apart(self) -> bool:
         """Whether hidden states can be had first; what hooks on the whole model do would be passed by."""
@@ -128,36 +149,32 @@ class Forward:
         )
 
     def _score(self, batch: AnswerBatch, ways: Ways) -> list[TokenScores]:
+        read = self._packed if ways.packed else self._shared if ways.prompts else self._whole
         found: dict[int, TokenScores] = {}
-        for answers, states, outputs in (self._shared if ways.prompts else self._whole)(batch, ways):
-            numbers = self._numbers(answers, states, outputs, ways)
-            found |= {answer.number: each for answer, each in zip(answers, numbers, strict=True)}
+        for part in read(batch, ways):
+            numbers = zip(part.answers, self._numbers(part, ways), strict=True)
+            found |= {answer.number: each for answer, each in numbers}
         return [found[answer.number] for answer in batch.flat()]
 
-    def _numbers(self, answers: list[Answer], states: Tensor, outputs: Any, ways: Ways) -> list[TokenScores]:
-        lengths = [len(answer.ids) for answer in answers]
-        real = torch.arange(states.shape[1]) < torch.tensor(lengths)[:, None]
-        targets = torch.tensor([token for answer in answers for token in answer.ids], device=states.device)
-        states = states[real.to(states.device)]
+    def _numbers(self, part: Read, ways: Ways) -> list[TokenScores]:
+        targets = torch.tensor(part.predicted, device=part.states.device)
         if ways.head:
-            columns = token_statistics(states, targets, lambda chunk: self._head(chunk, outputs), self._vocabulary)
+            head = partial(self._head, outputs=part.outputs)
+            columns = token_statistics(part.states, targets, head, self._vocabulary)
         else:
-            columns = token_statistics(states, targets)
+            columns = token_statistics(part.states, targets)
         if not all(column.isfinite().all() for column in columns):
+            first = part.answers[0]
             raise ValueError(
-                f"the model gives a log-probability that is NaN or infinite, in row {answers[0].row} or one near it "
-                f"(prompt {answers[0].prompt.text!r}). Look at its weights, or load it in float32."
+                f"the model gives a log-probability that is NaN or infinite, in row {first.row} or one near it "
+                f"(prompt {first.prompt.text!r}). Look at its weights, or load it in float32."
             )
-        split = [torch.split(column.cpu(), lengths) for column in (targets.int(), *columns)]
+        which, lengths = torch.tensor(part.numbers), [len(answer.ids) for answer in part.answers]
+        split = [torch.split(column.cpu()[which], lengths) for column in (targets.int(), *columns)]
         return [TokenScores(*(tensor.numpy() for tensor in row)) for row in zip(*split, strict=True)]
 
-    def _whole(self, batch: AnswerBatch, ways: Ways) -> Iterator[tuple[list[Answer], Tensor, Any]]:
-        """One pass over whole sequences.
-
-        Yields:
-            The answers, the states [answers, longest answer, width] that predict their tokens, and all that the model
-            returns.
-        """
+    def _whole(self, batch: AnswerBatch, ways: Ways) -> Iterator[Read]:
+        """One pass over whole sequences."""
         answers = batch.flat()
         length = max(len(answer.ids) for answer in answers)
         # The last token predicts nothing, so the model need not read it.
@@ -168,20 +185,13 @@ class Forward:
         inputs["attention_mask"] = torch.zeros_like(inputs["input_ids"])
         for row, (prompt, ids) in enumerate(zip(prompts, fed, strict=True)):
             inputs["attention_mask"][row, : len(prompt.ids) + len(ids)] = 1
-        yield answers, *self._states(length, ways, use_cache=False, **inputs)
+        yield _unpadded(answers, *self._states(length, ways, use_cache=False, **inputs))
 
-    def _shared(self, batch: AnswerBatch, ways: Ways) -> Iterator[tuple[list[Answer], Tensor, Any]]:
-        """The same in two steps: prompts, then answers on top of the prompts' cache, those together of like length."""
-        inputs = self._inputs(batch.prompts, 0, ways)
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        if hasattr(self._body, "rope_deltas"):
-            self._body.rope_deltas = None  # of the images of another batch
-        first, outputs = self._states(1, ways, use_cache=True, **inputs)
-        memory = PromptCache(self.model, outputs.past_key_values)
+    def _shared(self, batch: AnswerBatch, ways: Ways) -> Iterator[Read]:
+        """Prompts, then answers on top of the prompts' cache, those together of like length."""
+        first, outputs, memory = self._prompts(batch, ways)
         numbered = [(answer, row) for row, answers in enumerate(batch.answers) for answer in answers]
-        # Each row continues a copy of its prompt's cache: together they hold half as many tokens as the batch, or few.
-        most = max(1, max(batch.tokens() // 2, _FEW) // len(batch.prompts[0].ids))
-        parts = list(_alike(numbered, most))
+        parts = list(alike(numbered, lambda each: len(each[0].ids), _rows_at_once(batch)))
         for n, part in enumerate(parts):
             answers, rows = [answer for answer, _ in part], [row for _, row in part]
             states, length = first[rows], len(answers[0].ids)
@@ -191,7 +201,29 @@ class Forward:
                 cache = memory.rows(rows, room=length - 1, last=n == len(parts) - 1)
                 rest, outputs = self._states(length - 1, ways, input_ids=fed, past_key_values=cache, use_cache=True)
                 states = torch.cat([states, rest], dim=1)
-            yield answers, states, outputs
+            yield _unpadded(answers, states, outputs)
+
+    def _packed(self, batch: AnswerBatch, ways: Ways) -> Iterator[Read]:
+        """Prompts, then all answers in one sequence."""
+        first, outputs, memory = self._prompts(batch, ways)
+        packing, states = Packing(batch, memory, _rows_at_once(batch)), first[:, 0]
+        if packing.ids:
+            inputs = {"input_ids": packing.ids, "position_ids": packing.positions}
+            fed = {name: torch.tensor([values], device=self.model.device) for name, values in inputs.items()}
+            with packing.attention(self.model):
+                rest, outputs = self._states(len(packing.ids), ways, **fed, use_cache=False, packing=packing)
+            states = torch.cat([states, rest[0]])
+        states = states[torch.tensor(packing.predicting, device=states.device)]
+        yield Read(packing.answers, states, packing.predicted, packing.numbers, outputs)
+
+    def _prompts(self, batch: AnswerBatch, ways: Ways) -> tuple[Tensor, Any, PromptCache]:
+        """The states [prompts, 1, width] that predict the first token of an answer, and what is remembered."""
+        inputs = self._inputs(batch.prompts, 0, ways)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        if hasattr(self._body, "rope_deltas"):
+            self._body.rope_deltas = None  # of the images of another batch
+        first, outputs = self._states(1, ways, use_cache=True, **inputs)
+        return first, outputs, PromptCache(self.model, outputs.past_key_values)
 
     def _states(self, last: int, ways: Ways, **inputs: Any) -> tuple[Tensor, Any]:
         """Hidden states or logits of the last tokens, and all that the model returns."""
@@ -226,22 +258,17 @@ class Forward:
         return torch.tensor(ids, dtype=torch.long, device=self.model.device)
 
 
-def _alike(answers: list[tuple[Answer, int]], most: int) -> Iterator[list[tuple[Answer, int]]]:
-    """The answers, longest first, in parts of little padding; a part of few tokens would not be worth a pass.
+def _unpadded(answers: list[Answer], states: Tensor, outputs: Any) -> Read:
+    """From states [answers, longest, width], of which an answer has as many as tokens."""
+    lengths = torch.tensor([len(answer.ids) for answer in answers])
+    real = torch.arange(states.shape[1]) < lengths[:, None]
+    predicted = [token for answer in answers for token in answer.ids]
+    return Read(answers, states[real.to(states.device)], predicted, range(len(predicted)), outputs)
 
-    Args:
-        answers: each with its row in the batch.
-        most: of a part.
-    """
-    part: list[tuple[Answer, int]] = []
-    for each in sorted(answers, key=lambda each: len(each[0].ids), reverse=True):
-        longest = len(part[0][0].ids) if part else 0
-        is_shorter = longest * len(part) >= _WORTH and len(each[0].ids) < _ALIKE * longest
-        if is_shorter or len(part) == most:
-            yield part
-            part = []
-        part.append(each)
-    yield part
+
+def _rows_at_once(batch: AnswerBatch) -> int:
+    """How many copies of a prompt's keys and values hold half as many tokens together as the batch, or few."""
+    return max(1, max(batch.tokens() // 2, _FEW) // len(batch.prompts[0].ids))
 
 
 @contextmanager

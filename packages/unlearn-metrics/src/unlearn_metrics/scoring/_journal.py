@@ -59,16 +59,17 @@ class Journal:
 
     def record(self, job: str, results: Iterator[pa.Table]) -> None:
         """Take the results of a job as they come and write them in shards; what there is is kept whatever happens."""
-        tables: list[pa.Table] = []
-        written = time.monotonic()
+        shard: _Shard | None = None
         try:
             for table in results:
-                tables.append(table)
-                if time.monotonic() - written >= _SECONDS:
-                    self._write(job, tables)
-                    tables, written = [], time.monotonic()
+                shard = shard or _Shard(self._next(job), table.schema)
+                shard.write(table)
+                if time.monotonic() - shard.begun >= _SECONDS:
+                    shard.close()
+                    shard = None
         finally:
-            self._write(job, tables)
+            if shard:
+                shard.close()
 
     def table(self, job: str, schema: pa.Schema, numbers: list[int]) -> pa.Table:
         """Return all results of a job, of every process, in the order of their numbers.
@@ -88,20 +89,31 @@ class Journal:
         """Remove what is no longer needed."""
         shutil.rmtree(self.folder)
 
-    def _write(self, job: str, tables: list[pa.Table]) -> None:
-        if not tables:
-            return
+    def _next(self, job: str) -> Path:
         mine = f"{job}-{self.processes.rank}"
-        number = len(list(self.folder.glob(f"{mine}-*.arrow")))
-        path = self.folder / f"{mine}-{number:06}.arrow"
-        partial = path.with_suffix(".partial")
-        with pa.ipc.new_file(partial, tables[0].schema) as file:
-            for table in tables:
-                file.write_table(table)
-        partial.replace(path)
+        return self.folder / f"{mine}-{len(list(self.folder.glob(f'{mine}-*.arrow'))):06}.arrow"
 
     def _shards(self, job: str) -> list[Path]:
         return sorted(self.folder.glob(f"{job}-*.arrow"))
+
+
+class _Shard:
+    """A file of tables, written as they come, since small ones that are kept leave a process's memory in pieces.
+
+    It gets its name when it is closed.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.begun = time.monotonic()
+        self._path, self._partial = path, path.with_suffix(".partial")
+        self._file = pa.ipc.new_file(self._partial, schema)
+
+    def write(self, table: pa.Table) -> None:
+        self._file.write_table(table)
+
+    def close(self) -> None:
+        self._file.close()
+        self._partial.replace(self._path)
 
 
 def read_inputs(path: Path) -> dict[str, str] | None:

@@ -1,0 +1,166 @@
+"""Answers in one sequence: where their tokens stand, and attention beside a plain one in float64."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import DynamicCache
+from unlearn_metrics.scoring import Encoder
+from unlearn_metrics.scoring._batches import AnswerBatch
+from unlearn_metrics.scoring._cache import PromptCache
+from unlearn_metrics.scoring._forward import Forward
+from unlearn_metrics.scoring._packing import Packing, can_be_packed
+from unlearn_metrics.scoring._requests import Answer
+
+END = 2
+QUESTIONS = ["Where does Ada live?", "Where does Bob live?", "Where does Eva live?"]
+# Of answers to one question: one begins like another, ends where another goes on, is a token, or is like no other.
+ANSWERS = [
+    [[5, 6, 7, 8, END], [5, 6, 9, END], [5, 6, 7, END], [END], [7, 6, 5, END]],
+    [[4, END]],
+    [[5, 6, 7, END], [5, 6, 7, 8, 9, 10, 11, END]],
+]
+
+
+@pytest.fixture
+def batch(models):
+    """Three prompts of one length."""
+    encoder, numbers = Encoder(models["llama"][1]), itertools.count()
+    prompts = [encoder.prompt(question) for question in QUESTIONS]
+    assert len({len(prompt.ids) for prompt in prompts}) == 1
+    return AnswerBatch(
+        [
+            [Answer(next(numbers), prompt, ids, "r") for ids in answers]
+            for prompt, answers in zip(prompts, ANSWERS, strict=True)
+        ]
+    )
+
+
+def remembered(model, batch, heads=2, layers=1, dtype=torch.float64):
+    """What a model might remember of the prompts."""
+    cache, generator = DynamicCache(), torch.Generator().manual_seed(0)
+    for layer in range(layers):
+        shape = (len(batch.prompts), heads, len(batch.prompts[0].ids), 4)
+        cache.update(*torch.randn(2, *shape, generator=generator, dtype=dtype), layer)
+    return PromptCache(model, cache)
+
+
+def test_each_beginning_stands_in_the_sequence_once(models, batch):
+    packing = Packing(batch, remembered(models["llama"][0], batch), most=100)
+    beginnings = {
+        (row, tuple(answer.ids[:n]))
+        for row, answers in enumerate(batch.answers)
+        for answer in answers
+        for n in range(1, len(answer.ids))
+    }
+    assert len(packing.ids) == len(packing.positions) == len(beginnings)
+    whole = [token for answer in packing.answers for token in answer.ids]
+    assert [packing.predicted[number] for number in packing.numbers] == whole
+    assert sorted(answer.number for answer in packing.answers) == list(range(8))
+    # From the token that predicts it, each is one further.
+    length = len(batch.prompts[0].ids)
+    before = [length - 1] * len(batch.prompts) + packing.positions
+    starts = np.cumsum([0, *(len(answer.ids) for answer in packing.answers)])
+    for answer, start in zip(packing.answers, starts[:-1], strict=True):
+        numbers = packing.numbers[start : start + len(answer.ids)]
+        assert [before[packing.predicting[number]] for number in numbers] == [
+            length - 1 + n for n in range(len(answer.ids))
+        ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_attention_is_that_of_each_answer_alone(models, batch, most, groups):
+    memory = remembered(models["llama"][0], batch)
+    packing = Packing(batch, memory, most)
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(1, 2 * groups, len(packing.ids), 4, generator=generator, dtype=torch.float64)
+    key, value = torch.randn(2, 1, 2, len(packing.ids), 4, generator=generator, dtype=torch.float64)
+    module = SimpleNamespace(layer_idx=0, num_key_value_groups=groups, is_causal=True)
+    found, _ = packing.attend(module, query, key, value, {"scaling": 0.3})
+    assert found.shape == (1, len(packing.ids), 2 * groups, 4)
+    seen = set()
+    starts = np.cumsum([0, *(len(answer.ids) for answer in packing.answers)])
+    for answer, start in zip(packing.answers, starts[:-1], strict=True):
+        row = next(n for n, answers in enumerate(batch.answers) if answer in answers)
+        numbers = packing.numbers[start : start + len(answer.ids)]
+        places = [packing.predicting[number] - len(batch.prompts) for number in numbers[1:]]
+        assert [packing.ids[place] for place in places] == answer.ids[:-1]
+        (layer,) = memory.cache.layers
+        for n, place in enumerate(places):
+            keys, values = (
+                torch.cat([held[row], own[0][:, places[: n + 1]]], dim=1)
+                for held, own in ((layer.keys, key), (layer.values, value))
+            )
+            for head in range(2 * groups):
+                weights = (query[0, head, place] @ keys[head // groups].T * 0.3).softmax(-1)
+                torch.testing.assert_close(found[0, place, head], weights @ values[head // groups])
+            seen.add(place)
+    assert seen == set(range(len(packing.ids)))
+
+
+def test_answers_of_one_token_need_no_sequence(models, batch):
+    alone = AnswerBatch([[answers[0]._replace(ids=[END])] for answers in batch.answers])
+    packing = Packing(alone, remembered(models["llama"][0], batch), most=100)
+    assert (packing.ids, packing.predicted, packing.predicting) == ([], [END] * 3, [0, 1, 2])
+
+
+@pytest.mark.parametrize("share", [None, True])
+def test_other_attention_is_left_to_itself(models, batch, share):
+    """Scores are those of the plain way, and the model is as it was."""
+    model, processor = models["llama"]
+    wanted = Forward(model, Encoder(processor), share_prompts=False).score(batch)
+    for own, is_packed in (("sdpa", True), ("eager", False)):
+        model.set_attn_implementation(own)
+        try:
+            forward = Forward(model, Encoder(processor), share_prompts=share)
+            found = forward.score(batch)
+            assert model.config._attn_implementation == own
+        finally:
+            model.set_attn_implementation("sdpa")
+        (ways,) = forward.chosen.values()
+        assert (ways.prompts, ways.packed) == (True, is_packed)
+        for one, other in zip(wanted, found, strict=True):
+            for mine, theirs in zip(one, other, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_failed_pass_leaves_the_model_as_it_was(models, batch):
+    model = models["llama"][0]
+    packing = Packing(batch, remembered(model, batch, layers=2), most=100)
+    with pytest.raises(RuntimeError, match="a failure"), packing.attention(model):
+        raise RuntimeError("a failure")
+    assert model.config._attn_implementation == "sdpa"
+    with pytest.raises(NotImplementedError, match="did not take"), packing.attention(model):
+        pass
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("limit", ["sliding_window", "attention_chunk_size"])
+def test_a_window_that_hides_the_prompt_is_heeded(models, batch, limit, monkeypatch):
+    config, length = models["llama"][0].config, len(batch.prompts[0].ids)
+    for window, fits in ((length + 8, True), (length + 7, False), (6, False), (None, True)):
+        monkeypatch.setattr(config, limit, window, raising=False)
+        assert can_be_packed(models["llama"][0], batch) is fits
+
+
+@pytest.mark.parametrize("longest_first", [True, False])
+def test_batches_within_a_window_and_beyond_are_each_read_rightly(models, batch, longest_first):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    processor, length = models["llama"][1], len(batch.prompts[0].ids)
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(**size, num_key_value_heads=1, vocab_size=len(processor), sliding_window=length + 6)
+    config.initializer_range = 0.5
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config).eval()
+    short = AnswerBatch(batch.answers[:1])
+    long = AnswerBatch(batch.answers[2:])
+    plain = Forward(model, Encoder(processor), share_prompts=False)
+    forward = Forward(model, Encoder(processor))
+    for each in (long, short) if longest_first else (short, long):
+        for one, other in zip(plain.score(each), forward.score(each), strict=True):
+            np.testing.assert_allclose(one.logp, other.logp, rtol=0, atol=1e-5)
+    assert {fits: ways.packed for (_, _, fits), ways in forward.chosen.items()} == {True: True, False: False}
