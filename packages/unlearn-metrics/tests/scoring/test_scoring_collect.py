@@ -1,4 +1,5 @@
 import json
+import platform
 import subprocess
 import sys
 
@@ -100,3 +101,23 @@ def test_the_peak_of_memory_is_the_process_s_own():
     text = "from unlearn_metrics.scoring._memory import peak_memory; print(peak_memory()['process'])"
     said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
     assert 2**24 < int(said) < held.nbytes
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep what is freed in other ways")
+def test_freed_memory_is_not_asked_for_again():
+    text = """
+import resource, torch
+from unlearn_metrics.scoring._memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        blocks = [torch.ones(220_000) for _ in range(12)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+keep_freed_memory(torch.device("cpu"))
+print(first, faults())
+"""
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    without, kept = map(int, said.split())
+    assert kept < without / 5

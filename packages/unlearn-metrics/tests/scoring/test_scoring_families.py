@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from unlearn_metrics.scoring import Encoder, Sampling, _decoding, generate, score
+from unlearn_metrics.scoring._batches import answer_batches
 from unlearn_metrics.scoring._features import ImageFeatures
 from unlearn_metrics.scoring._forward import Forward
-from unlearn_metrics.scoring._requests import candidates
+from unlearn_metrics.scoring._memory import TokenBudget
+from unlearn_metrics.scoring._requests import candidates, requests
 
 TEXT = ("llama", "qwen2", "gpt2", "phi", "gemma")
-VISION = ("llava", "llava_next", "idefics3", "gemma3", "qwen2_5_vl", "smolvlm")
+VISION = ("llava", "llava_next", "idefics3", "gemma3", "gemma3_of_wide_windows", "qwen2_5_vl", "smolvlm")
 NEW_TOKENS = 20
 
 
@@ -179,7 +181,7 @@ def _idefics(make_tokenizer, config_kind, model_kind, images_kind, processor_kin
     return seeded(model_kind, config, scale=2), processor
 
 
-def gemma3(make_tokenizer):
+def gemma3(make_tokenizer, window=16):
     from transformers import (
         Gemma3Config,
         Gemma3ForConditionalGeneration,
@@ -199,7 +201,7 @@ def gemma3(make_tokenizer):
     )
     config = Gemma3Config(
         vision_config=tower("SiglipVisionConfig"),
-        text_config=language(len(tokenizer), "Gemma3TextConfig", sliding_window=16, query_pre_attn_scalar=8),
+        text_config=language(len(tokenizer), "Gemma3TextConfig", sliding_window=window, query_pre_attn_scalar=8),
         mm_tokens_per_image=4,
         image_token_index=3,
         boi_token_index=tokenizer.boi_token_id,
@@ -255,6 +257,7 @@ BUILDERS = {
     "idefics3": idefics3,
     "smolvlm": smolvlm,
     "gemma3": gemma3,
+    "gemma3_of_wide_windows": functools.partial(gemma3, window=512),
     "qwen2_5_vl": qwen2_5_vl,
 }
 
@@ -337,22 +340,22 @@ def test_an_image_is_looked_at_once(family, name, monkeypatch):
     assert len(looked) == 3
 
 
+def chosen_ways(model, processor, rows):
+    encoder = Encoder(processor)
+    forward = Forward(model, encoder)
+    for batch in answer_batches(requests({"a": rows}, encoder, context=None).answers, TokenBudget(None, model.device)):
+        forward.score(batch)
+    return forward.chosen
+
+
 @pytest.mark.parametrize("name", [*TEXT, *VISION])
 def test_every_shortcut_is_taken(family, make_rows, name):
     """A family that fell back to the plain way would be right, and slow."""
     model, processor = family(name)
-    encoder = Encoder(processor)
-    forward = Forward(model, encoder)
-    from unlearn_metrics.scoring._batches import answer_batches
-    from unlearn_metrics.scoring._memory import TokenBudget
-    from unlearn_metrics.scoring._requests import requests
-
-    asked = requests({"a": make_rows(8, images=name in VISION)}, encoder, context=None)
-    for batch in answer_batches(asked.answers, TokenBudget(None, model.device)):
-        forward.score(batch)
-    for (image, many, short), ways in forward.chosen.items():
+    chosen = chosen_ways(model, processor, make_rows(8, images=name in VISION))
+    assert name == "gemma3" or all(short for _, _, short in chosen)
+    for (image, many, short), ways in chosen.items():
         assert ways == (True, bool(image), many, many and short), f"{name}: {ways}"
-        assert short or name == "gemma3"
 
 
 def test_half_precision_is_shared_and_upcast(family, make_rows):
@@ -361,6 +364,7 @@ def test_half_precision_is_shared_and_upcast(family, make_rows):
     exact = score(model, processor, rows, set_name="a")
     try:
         rough = score(model.bfloat16(), processor, rows, set_name="a")
+        assert all(ways.packed is many for (_, many, _), ways in chosen_ways(model, processor, rows).items())
         table = [scored_alone(model, processor, rows[0], each.text)[1] for each in candidates(rows[0])]
     finally:
         model.float()

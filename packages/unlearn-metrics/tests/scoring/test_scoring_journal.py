@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from unlearn_metrics import Evidence, compute
-from unlearn_metrics.scoring import collect_evidence, score
+from unlearn_metrics.scoring import _journal, collect_evidence, score
 from unlearn_metrics.scoring._forward import Forward
 from unlearn_metrics.scoring._processes import Processes
 
@@ -171,6 +172,27 @@ def test_what_was_done_is_kept_and_not_done_again(models, make_rows, tmp_path, m
     assert not (tmp_path / "out" / ".unfinished").exists()
     monkeypatch.setattr(Forward, "score", None)
     assert collect_evidence(model, processor, **options).info == evidence.info, "there was nothing left to do"
+
+
+@pytest.mark.parametrize(("seconds", "shards"), [(0.0, 3), (60.0, 1)])
+def test_shards_hold_what_came_before_a_failure(tmp_path, monkeypatch, seconds, shards):
+    """One that a kill left without its name is written anew."""
+    monkeypatch.setattr(_journal, "_SECONDS", seconds)
+    schema = pa.schema([("number", pa.int64()), ("text", pa.string())])
+
+    def results():
+        for numbers in ([3, 0], [2], [1]):
+            yield pa.table([numbers, [f"answer {n}" for n in numbers]], schema=schema)
+        raise CutOffError
+
+    journal = _journal.Journal(tmp_path, {"model": "a"}, Processes())
+    (tmp_path / ".unfinished" / "scoring-0-000000.partial").write_bytes(b"cut off")
+    with pytest.raises(CutOffError):
+        journal.record("scoring", results())
+    journal.record("scoring", iter([]))
+    assert sorted(path.suffix for path in (tmp_path / ".unfinished").iterdir()) == [".arrow"] * shards + [".json"]
+    assert journal.done("scoring") == {0, 1, 2, 3}
+    assert journal.table("scoring", schema, [0, 1, 2, 3])["text"].to_pylist() == [f"answer {n}" for n in range(4)]
 
 
 def test_changed_inputs_start_afresh_and_say_so(models, make_rows, tmp_path, monkeypatch, caplog):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from transformers import DynamicCache
-from unlearn_metrics.scoring import Encoder
+from unlearn_metrics.scoring import Encoder, score
 from unlearn_metrics.scoring._batches import AnswerBatch
 from unlearn_metrics.scoring._cache import PromptCache
 from unlearn_metrics.scoring._forward import Forward
-from unlearn_metrics.scoring._packing import Packing, can_be_packed
+from unlearn_metrics.scoring._packing import PackedAttention, Packing, _packed_attention, is_packable
 from unlearn_metrics.scoring._requests import Answer
 
 END = 2
@@ -48,7 +48,8 @@ def remembered(model, batch, heads=2, layers=1, dtype=torch.float64):
 
 
 def test_each_beginning_stands_in_the_sequence_once(models, batch):
-    packing = Packing(batch, remembered(models["llama"][0], batch), most=100)
+    length = len(batch.prompts[0].ids)
+    packing = Packing(batch, [length, length + 3, length - 2])
     beginnings = {
         (row, tuple(answer.ids[:n]))
         for row, answers in enumerate(batch.answers)
@@ -59,27 +60,26 @@ def test_each_beginning_stands_in_the_sequence_once(models, batch):
     whole = [token for answer in packing.answers for token in answer.ids]
     assert [packing.predicted[number] for number in packing.numbers] == whole
     assert sorted(answer.number for answer in packing.answers) == list(range(8))
-    # From the token that predicts it, each is one further.
-    length = len(batch.prompts[0].ids)
-    before = [length - 1] * len(batch.prompts) + packing.positions
+    # The token that predicts each is one place before it.
+    ends = [length - 1, length + 2, length - 3]
     starts = np.cumsum([0, *(len(answer.ids) for answer in packing.answers)])
     for answer, start in zip(packing.answers, starts[:-1], strict=True):
-        numbers = packing.numbers[start : start + len(answer.ids)]
-        assert [before[packing.predicting[number]] for number in numbers] == [
-            length - 1 + n for n in range(len(answer.ids))
-        ]
+        end = ends[batch.prompts.index(answer.prompt)]
+        predicting = [packing.predicting[number] for number in packing.numbers[start : start + len(answer.ids)]]
+        found = [(ends + packing.positions)[each] for each in predicting]
+        assert found == [end + n for n in range(len(answer.ids))]
 
 
 @pytest.mark.parametrize("most", [1, 2, 100])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_attention_is_that_of_each_answer_alone(models, batch, most, groups):
     memory = remembered(models["llama"][0], batch)
-    packing = Packing(batch, memory, most)
+    packing = Packing(batch, memory.positions(3))
     generator = torch.Generator().manual_seed(1)
     query = torch.randn(1, 2 * groups, len(packing.ids), 4, generator=generator, dtype=torch.float64)
     key, value = torch.randn(2, 1, 2, len(packing.ids), 4, generator=generator, dtype=torch.float64)
     module = SimpleNamespace(layer_idx=0, num_key_value_groups=groups, is_causal=True)
-    found, _ = packing.attend(module, query, key, value, {"scaling": 0.3})
+    found, _ = PackedAttention(packing, memory, most)(module, query, key, value, scaling=0.3)
     assert found.shape == (1, len(packing.ids), 2 * groups, 4)
     seen = set()
     starts = np.cumsum([0, *(len(answer.ids) for answer in packing.answers)])
@@ -103,8 +103,10 @@ def test_attention_is_that_of_each_answer_alone(models, batch, most, groups):
 
 def test_answers_of_one_token_need_no_sequence(models, batch):
     alone = AnswerBatch([[answers[0]._replace(ids=[END])] for answers in batch.answers])
-    packing = Packing(alone, remembered(models["llama"][0], batch), most=100)
-    assert (packing.ids, packing.predicted, packing.predicting) == ([], [END] * 3, [0, 1, 2])
+    packing = Packing(alone, [5, 5, 5])
+    assert (packing.ids, packing.places) == ([], [])
+    assert (packing.predicted, packing.predicting) == ([END] * 3, [0, 1, 2])
+    assert not is_packable(models["llama"][0], alone)
 
 
 @pytest.mark.parametrize("share", [None, True])
@@ -129,21 +131,73 @@ def test_other_attention_is_left_to_itself(models, batch, share):
 
 def test_a_failed_pass_leaves_the_model_as_it_was(models, batch):
     model = models["llama"][0]
-    packing = Packing(batch, remembered(model, batch, layers=2), most=100)
-    with pytest.raises(RuntimeError, match="a failure"), packing.attention(model):
+    memory = remembered(model, batch, layers=2)
+    attention = PackedAttention(Packing(batch, memory.positions(3)), memory, most=100)
+    with pytest.raises(RuntimeError, match="a failure"), attention.in_place():
         raise RuntimeError("a failure")
     assert model.config._attn_implementation == "sdpa"
-    with pytest.raises(NotImplementedError, match="did not take"), packing.attention(model):
+    with pytest.raises(NotImplementedError, match="did not take"), attention.in_place():
         pass
     assert model.config._attn_implementation == "sdpa"
 
 
-@pytest.mark.parametrize("limit", ["sliding_window", "attention_chunk_size"])
-def test_a_window_that_hides_the_prompt_is_heeded(models, batch, limit, monkeypatch):
+def test_other_parts_of_a_model_keep_their_attention(models, batch, monkeypatch):
+    config = models["llava"][0].config
+    monkeypatch.setattr(config, "get_text_config", lambda: config)
+    memory = remembered(models["llava"][0], batch, layers=0)
+    with PackedAttention(Packing(batch, memory.positions(3)), memory, most=100).in_place():
+        assert config._attn_implementation != "sdpa"
+        assert config.vision_config._attn_implementation == "sdpa"
+    assert config._attn_implementation == config.vision_config._attn_implementation == "sdpa"
+
+
+def test_what_a_model_hides_is_not_shown(models, batch):
+    memory = remembered(models["llama"][0], batch)
+    attention = PackedAttention(Packing(batch, memory.positions(3)), memory, most=100)
+    with pytest.raises(NotImplementedError, match="hides more"):
+        _packed_attention(None, None, None, None, torch.zeros(1), packed=attention)
+
+
+def test_memory_that_ends_in_a_packed_pass_halves_the_batch(models, make_rows, monkeypatch):
+    model, processor = models["llama"]
+    rows, forward, sizes = make_rows(9), model.model.forward, []
+    wanted = score(model, processor, rows, set_name="a")
+
+    def small(*args, input_ids, **kwargs):
+        if "packed" in kwargs:
+            sizes.append(input_ids.numel())
+            if input_ids.numel() > 30:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(*args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", small)
+    found = score(model, processor, rows, set_name="a")
+    assert model.config._attn_implementation == "sdpa"
+    assert max(sizes) > 30
+    for one, other in zip(wanted["logp"].to_pylist(), found["logp"].to_pylist(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"original_max_position_embeddings": 20}, False),
+        ({"original_max_position_embeddings": 400}, True),
+        ({"full": {"original_max_position_embeddings": 20}, "sliding": {"rope_theta": 1.0}}, False),
+    ],
+)
+def test_answers_that_stretch_the_positions_of_others_are_not_packed(models, batch, monkeypatch, change, wanted):
+    monkeypatch.setattr(models["llama"][0].config, "rope_parameters", change)
+    assert is_packable(models["llama"][0], batch) is wanted
+
+
+def test_a_window_that_hides_the_prompt_is_heeded(models, batch, monkeypatch):
     config, length = models["llama"][0].config, len(batch.prompts[0].ids)
     for window, fits in ((length + 8, True), (length + 7, False), (6, False), (None, True)):
-        monkeypatch.setattr(config, limit, window, raising=False)
-        assert can_be_packed(models["llama"][0], batch) is fits
+        monkeypatch.setattr(config, "sliding_window", window, raising=False)
+        assert is_packable(models["llama"][0], batch) is fits
+    monkeypatch.setattr(config, "attention_chunk_size", 8192, raising=False)
+    assert not is_packable(models["llama"][0], batch), "Llama 4 scales by places in the sequence"
 
 
 @pytest.mark.parametrize("longest_first", [True, False])

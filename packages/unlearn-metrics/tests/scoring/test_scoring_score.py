@@ -123,6 +123,20 @@ def test_prompts_are_shared_only_where_that_is_right(models, make_rows):
         assert {ways.prompts for ways in forward.chosen.values()} == kinds
 
 
+def test_a_model_that_sees_what_follows_is_refused(models, make_rows, monkeypatch):
+    """As PaliGemma does in what it takes for a prompt, or a model of masked language."""
+    model, processor = models["llama"]
+    forward = model.model.forward
+
+    def of_all(*args, input_ids, attention_mask=None, **kwargs):
+        shape = (len(input_ids), 1, input_ids.shape[1], input_ids.shape[1])
+        return forward(*args, input_ids=input_ids, attention_mask=torch.zeros(shape), **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", of_all)
+    with pytest.raises(ValueError, match=r"row s0/qa/\d+: .* LlamaForCausalLM does not read from left to right"):
+        score(model, processor, make_rows(3), set_name="a")
+
+
 CPU_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
 
 

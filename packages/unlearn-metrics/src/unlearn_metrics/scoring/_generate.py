@@ -11,7 +11,7 @@ from unlearn_metrics.scoring._decoding import Decoder, Sampling
 from unlearn_metrics.scoring._encoding import Encoder, Processor
 from unlearn_metrics.scoring._features import ImageFeatures
 from unlearn_metrics.scoring._loading import context_of
-from unlearn_metrics.scoring._memory import START_GENERATING, TokenBudget, within_memory
+from unlearn_metrics.scoring._memory import START_GENERATING, TokenBudget, keep_freed_memory, within_memory
 from unlearn_metrics.scoring._requests import Question, Row, requests
 from unlearn_metrics.scoring._score import Report
 from unlearn_metrics.scoring._vllm import VLLM
@@ -82,6 +82,7 @@ def answer_questions(
     Most answers are short and a few are long: these go on together, once all the short ones are there.
     """
     decoder.model.eval()  # type: ignore[no-untyped-call]
+    keep_freed_memory(decoder.model.device)
     left = [Reply(question) for question in questions]
     for until in decoder.rounds():
         going_on: list[Reply] = []

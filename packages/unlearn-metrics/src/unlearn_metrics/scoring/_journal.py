@@ -60,13 +60,14 @@ class Journal:
     def record(self, job: str, results: Iterator[pa.Table]) -> None:
         """Take the results of a job as they come and write them in shards; what there is is kept whatever happens."""
         shard: _Shard | None = None
+        closed = time.monotonic()
         try:
             for table in results:
                 shard = shard or _Shard(self._next(job), table.schema)
                 shard.write(table)
-                if time.monotonic() - shard.begun >= _SECONDS:
+                if time.monotonic() - closed >= _SECONDS:
                     shard.close()
-                    shard = None
+                    shard, closed = None, time.monotonic()
         finally:
             if shard:
                 shard.close()
@@ -104,7 +105,6 @@ class _Shard:
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.begun = time.monotonic()
         self._path, self._partial = path, path.with_suffix(".partial")
         self._file = pa.ipc.new_file(self._partial, schema)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from unlearn_metrics.scoring._batches import AnswerBatch, alike
@@ -22,69 +22,71 @@ from unlearn_metrics.scoring._requests import Answer
 _NAME = "unlearn_packed"
 
 
-def can_be_packed(model: PreTrainedModel, batch: AnswerBatch) -> bool:
-    """Return whether all layers let the last token of the longest answer see the whole prompt."""
+def is_packable(model: PreTrainedModel, batch: AnswerBatch) -> bool:
+    """Return whether there is something to pack, and answers of this length may differ by their own tokens alone.
+
+    They may not where a layer hides a part of the prompt from their ends, or something is computed from the places of
+    a sequence, or from the largest of its positions.
+    """
     config = model.config.get_text_config()
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    longest = len(batch.prompts[0].ids) + max(len(answer.ids) for answer in batch.flat())
-    return all(window is None or longest <= window for window in windows)
+    longest = max(len(answer.ids) for answer in batch.flat())
+    apart = ("attention_chunk_size", "is_heterogeneous")
+    if longest == 1 or any(getattr(config, name, None) for name in apart):
+        return False
+    window = getattr(config, "sliding_window", None)
+    return all(len(batch.prompts[0].ids) + longest <= most for most in (window, *_original_contexts(config)) if most)
 
 
-class _Rows(NamedTuple):
-    """Answers that attention is paid to together."""
-
-    prompts: Tensor
-    """[answers], the row of each one's prompt"""
-    places: Tensor
-    """[answers, longest], where its tokens stand in the sequence; anywhere beyond its end"""
-    mask: Tensor
-    """[1, 1, longest, prompt and longest], what a token sees"""
+def _original_contexts(config: PreTrainedConfig) -> list[int]:
+    """Where rotary positions were stretched, the context before, for each kind of layer."""
+    given: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    kinds = [each for each in given.values() if isinstance(each, dict)] or [given]
+    return [each["original_max_position_embeddings"] for each in kinds if "original_max_position_embeddings" in each]
 
 
 class Packing:
-    """Where the tokens of answers stand in one sequence, and attention for it.
+    """Where the tokens of answers stand in one sequence.
 
     Args:
         batch: Prompts of one length, with their answers.
-        memory: What the model remembers of the prompts.
-        most: How many answers attention may be paid to at once.
+        positions: Of what follows each prompt.
 
     Attributes:
         answers: In the order of their prompts.
         ids: The sequence: of each answer what the one before it does not share, and not its last token, which predicts
             nothing.
-        positions: Of these tokens, as if each followed its prompt.
+        positions: Of these tokens, as if each answer alone followed its prompt.
         predicted: Each token to be scored, once for all answers that share it.
         predicting: What predicts it: the end of a prompt, by its row, or a token of the sequence, counted on from the
             last row.
         numbers: For all tokens of all answers, which of `predicted` they are.
+        places: Where in the sequence the tokens of an answer stand, and the row of its prompt; for answers that have
+            any.
     """
 
-    def __init__(self, batch: AnswerBatch, memory: PromptCache, most: int) -> None:
+    def __init__(self, batch: AnswerBatch, positions: Sequence[int]) -> None:
         self.answers: list[Answer] = []
         self.ids: list[int] = []
         self.positions: list[int] = []
         self.predicted: list[int] = []
         self.predicting: list[int] = []
         self.numbers: list[int] = []
-        self._cache = memory.cache
-        self._attended: set[int] = set()
-        self._prompts, self._length = len(batch.prompts), len(batch.prompts[0].ids)
-        paths: list[tuple[list[int], int]] = []
-        for row, (answers, position) in enumerate(zip(batch.answers, memory.positions(self._prompts), strict=True)):
-            path: list[int] = [row]
+        self.places: list[tuple[list[int], int]] = []
+        for row, (answers, position) in enumerate(zip(batch.answers, positions, strict=True)):
+            places: list[int] = []
             numbers: list[int] = []
             for answer, shared in _in_common(answers):
-                path = [*path[: shared + 1], *self._read(answer.ids[shared:-1], position + shared)]
-                numbers = [*numbers[:shared], *self._predict(answer.ids[shared:], path[shared:])]
+                places = [*places[:shared], *self._read(answer.ids[shared:-1], position + shared)]
+                before = row if shared == 0 else len(batch.answers) + places[shared - 1]
+                predicting = [before, *(len(batch.answers) + place for place in places[shared:])]
+                numbers = [*numbers[:shared], *self._predict(answer.ids[shared:], predicting)]
                 self.answers.append(answer)
                 self.numbers += numbers
-                if len(path) > 1:
-                    paths.append((path, row))
-        self._rows, self._back = self._laid_out(paths, most)
+                if places:
+                    self.places.append((places, row))
 
     def _read(self, ids: list[int], position: int) -> range:
-        start = self._prompts + len(self.ids)
+        start = len(self.ids)
         self.ids += ids
         self.positions += range(position, position + len(ids))
         return range(start, start + len(ids))
@@ -95,44 +97,58 @@ class Packing:
         self.predicting += predicting
         return range(start, start + len(ids))
 
-    def _laid_out(self, paths: list[tuple[list[int], int]], most: int) -> tuple[list[_Rows], Tensor]:
-        """The answers in parts, and where among their tokens, padding included, those of the sequence are."""
-        parts: list[_Rows] = []
-        back, start = np.zeros(len(self.ids), dtype=np.int64), 0
-        for part in alike(paths, lambda each: len(each[0]), most):
-            longest = len(part[0][0]) - 1
+
+class PackedAttention:
+    """Attention for one pass over a packed sequence.
+
+    Args:
+        packing: Of the answers.
+        memory: What the model remembers of the prompts, all of one length.
+        most: How many answers it may be paid to at once.
+    """
+
+    def __init__(self, packing: Packing, memory: PromptCache, most: int) -> None:
+        self._model, self._cache = memory.model, memory.cache
+        if not memory.divisible():
+            raise NotImplementedError("answers are packed for models that keep keys and values of every token.")
+        self._attended: set[int] = set()
+        self._rows: list[_Rows] = []
+        prompt, device = self._cache.get_seq_length(), self._model.device
+        back, start = np.zeros(len(packing.ids), dtype=np.int64), 0
+        for part in alike(packing.places, lambda each: len(each[0]), most):
+            longest = len(part[0][0])
             places = np.zeros((len(part), longest), dtype=np.int64)
-            for n, (path, _) in enumerate(part):
-                own = np.array(path[1:]) - self._prompts
+            for n, (own, _) in enumerate(part):
                 places[n, : len(own)] = own
                 back[own] = start + n * longest + np.arange(len(own))
             start += places.size
-            mask = torch.ones(longest, self._length + longest, dtype=torch.bool).tril(self._length)
-            parts.append(_Rows(torch.tensor([row for _, row in part]), torch.from_numpy(places), mask[None, None]))
-        return parts, torch.from_numpy(back)
+            mask = torch.ones(longest, prompt + longest, dtype=torch.bool, device=device).tril(prompt)[None, None]
+            rows = torch.tensor([row for _, row in part], device=device)
+            self._rows.append(_Rows(rows, torch.from_numpy(places).to(device), mask))
+        self._back = torch.from_numpy(back).to(device)
 
     @contextmanager
-    def attention(self, model: PreTrainedModel) -> Iterator[None]:
-        """While it is open, the language model pays attention as told here.
+    def in_place(self) -> Iterator[None]:
+        """While it is open, the language model pays attention as told here; in one thread at a time.
 
         Raises:
             NotImplementedError: If the model has attention of its own.
         """
-        config = model.config.get_text_config()
+        config = self._model.config.get_text_config()
         own = config._attn_implementation
         if own != "sdpa":
             raise NotImplementedError(f"answers are packed for models with `sdpa` attention, not `{own}`.")
-        config._attn_implementation = _NAME
+        AttentionInterface.register(_NAME, _packed_attention)
+        # Of this config alone, and not of others that may be inside.
+        config._attn_implementation = {"": _NAME}
         try:
             yield
         finally:
-            config._attn_implementation = own
+            config._attn_implementation = {"": own}
         if len(self._attended) != len(self._cache.layers):
             raise NotImplementedError("some layers of the model did not take this attention.")
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]
-    ) -> tuple[Tensor, None]:
+    def __call__(self, module: Any, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, None]:
         """Attention of one layer, from tensors [1, heads, tokens, width] to [1, tokens, heads, width]."""
         self._attended.add(module.layer_idx)
         layer = self._cache.layers[module.layer_idx]
@@ -147,19 +163,29 @@ class Packing:
         return torch.cat(found).index_select(0, self._back.to(query.device))[None], None
 
 
+class _Rows(NamedTuple):
+    """Answers that attention is paid to together."""
+
+    prompts: Tensor
+    """[answers], the row of each one's prompt"""
+    places: Tensor
+    """[answers, longest], where its tokens stand in the sequence; anywhere beyond its end"""
+    mask: Tensor
+    """[1, 1, longest, prompt and longest], what a token sees"""
+
+
+def _packed_attention(
+    module: Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *, packed: PackedAttention, **options: Any
+) -> tuple[Tensor, None]:
+    if mask is not None:
+        raise NotImplementedError("the model hides more than what is to come.")
+    return packed(module, query, key, value, **options)
+
+
 def _at(states: Tensor, places: Tensor) -> Tensor:
     """States [1, heads, tokens, width] at `places` [rows, longest]: [rows, heads, longest, width]."""
     chosen = states[0].transpose(0, 1).index_select(0, places.flatten())
     return chosen.view(*places.shape, *chosen.shape[1:]).transpose(1, 2)
-
-
-def _packed_attention(
-    module: Module, query: Tensor, key: Tensor, value: Tensor, mask: None, *, packing: Packing, **options: Any
-) -> tuple[Tensor, None]:
-    return packing.attend(module, query, key, value, options)
-
-
-AttentionInterface.register(_NAME, _packed_attention)
 
 
 def _in_common(answers: Sequence[Answer]) -> Iterator[tuple[Answer, int]]:

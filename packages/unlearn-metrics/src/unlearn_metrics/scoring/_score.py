@@ -11,7 +11,7 @@ from unlearn_metrics.scoring._batches import AnswerBatch, answer_batches
 from unlearn_metrics.scoring._encoding import Encoder, Processor
 from unlearn_metrics.scoring._forward import Forward
 from unlearn_metrics.scoring._loading import context_of
-from unlearn_metrics.scoring._memory import TokenBudget, within_memory
+from unlearn_metrics.scoring._memory import TokenBudget, keep_freed_memory, within_memory
 from unlearn_metrics.scoring._requests import Answer, Row, requests
 from unlearn_metrics.scoring._statistics import TokenScores
 
@@ -67,6 +67,7 @@ def score_answers(
 ) -> Iterator[pa.Table]:
     """Score distinct answers batch by batch; yields tables of `MEASURED_SCHEMA`."""
     forward.model.eval()  # type: ignore[no-untyped-call]
+    keep_freed_memory(forward.model.device)
     for planned in answer_batches(answers, budget):
         for batch, scores in within_memory(forward.score, planned, budget):
             done = batch.flat()
@@ -87,6 +88,7 @@ def gradient_norms(
 ) -> Iterator[pa.Table]:
     """Gradient norms of distinct answers, see `Forward.gradient_norm`; yields tables of `NORMS_SCHEMA`."""
     forward.model.eval()  # type: ignore[no-untyped-call]
+    keep_freed_memory(forward.model.device)
     for answer in answers:
         for _, norm in within_memory(forward.gradient_norm, AnswerBatch([[answer]]), budget):
             report(1, len(answer.ids))
