@@ -1,5 +1,6 @@
 """Answers in one sequence: where their tokens stand, and attention beside a plain one in float64."""
 
+import copy
 import itertools
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import DynamicCache
-from unlearn_metrics.scoring import Encoder, score
+from unlearn_metrics.scoring import Encoder, _forward, score
 from unlearn_metrics.scoring._batches import AnswerBatch
 from unlearn_metrics.scoring._cache import PromptCache
 from unlearn_metrics.scoring._forward import Forward
@@ -106,7 +107,14 @@ def test_answers_of_one_token_need_no_sequence(models, batch):
     packing = Packing(alone, [5, 5, 5])
     assert (packing.ids, packing.places) == ([], [])
     assert (packing.predicted, packing.predicting) == ([END] * 3, [0, 1, 2])
-    assert not is_packable(models["llama"][0], alone)
+    model, processor = models["llama"]
+    forward = Forward(model, Encoder(processor))
+    for one, answers in zip(forward.score(alone), batch.answers, strict=True):
+        (wanted,) = forward.score(AnswerBatch([[answers[0]]]))
+        assert one.tokens.tolist() == [END]
+        assert wanted.mean[0] == pytest.approx(one.mean[0], abs=1e-5)
+    # Nothing was chosen by what shows nothing.
+    assert set(forward.chosen) <= {((), False, True)}
 
 
 @pytest.mark.parametrize("share", [None, True])
@@ -196,8 +204,34 @@ def test_a_window_that_hides_the_prompt_is_heeded(models, batch, monkeypatch):
     for window, fits in ((length + 8, True), (length + 7, False), (6, False), (None, True)):
         monkeypatch.setattr(config, "sliding_window", window, raising=False)
         assert is_packable(models["llama"][0], batch) is fits
-    monkeypatch.setattr(config, "attention_chunk_size", 8192, raising=False)
-    assert not is_packable(models["llama"][0], batch), "Llama 4 scales by places in the sequence"
+    for name in ("attention_chunk_size", "attn_temperature_tuning"):
+        with monkeypatch.context() as patch:
+            patch.setattr(config, name, 8192, raising=False)
+            assert not is_packable(models["llama"][0], batch), "Llama 4 scales by places in the sequence"
+
+
+def test_layers_that_differ_are_not_asked_in_common(models, batch, monkeypatch):
+    class Differing:
+        is_heterogeneous = True
+
+        def __getattr__(self, name):
+            raise RuntimeError(f"{name} differs")
+
+    monkeypatch.setattr(models["llama"][0].config, "get_text_config", Differing)
+    assert not is_packable(models["llama"][0], batch)
+
+
+def test_a_position_that_is_wrong_shows_in_half_precision(models, batch, monkeypatch):
+    """Where each token may be as far from the plain one as one likes."""
+    model, processor = models["llama"]
+    monkeypatch.setattr(_forward, "tolerance", lambda model: 100.0)
+    own = PromptCache.positions
+    for shift, is_packed in ((0, True), (1, False)):
+        monkeypatch.setattr(PromptCache, "positions", lambda self, rows, by=shift: [at + by for at in own(self, rows)])
+        forward = Forward(copy.deepcopy(model).bfloat16(), Encoder(processor))
+        forward.score(AnswerBatch(batch.answers[:1]))
+        (ways,) = forward.chosen.values()
+        assert ways.packed is is_packed
 
 
 @pytest.mark.parametrize("longest_first", [True, False])

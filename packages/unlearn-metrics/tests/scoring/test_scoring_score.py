@@ -6,6 +6,7 @@ from unlearn_metrics.scoring import Encoder, _statistics, score
 from unlearn_metrics.scoring._batches import AnswerBatch
 from unlearn_metrics.scoring._forward import Forward
 from unlearn_metrics.scoring._memory import TokenBudget
+from unlearn_metrics.scoring._reading import Read
 from unlearn_metrics.scoring._requests import Answer
 from unlearn_metrics.scoring._statistics import token_statistics
 
@@ -133,8 +134,18 @@ def test_a_model_that_sees_what_follows_is_refused(models, make_rows, monkeypatc
         return forward(*args, input_ids=input_ids, attention_mask=torch.zeros(shape), **kwargs)
 
     monkeypatch.setattr(model.model, "forward", of_all)
-    with pytest.raises(ValueError, match=r"row s0/qa/\d+: .* LlamaForCausalLM does not read from left to right"):
+    with pytest.raises(ValueError, match=r"row s0/qa/\d+: .* LlamaForCausalLM, .* sees what is to come"):
         score(model, processor, make_rows(3), set_name="a")
+
+
+def test_a_number_that_is_none_is_traced_to_its_row(models):
+    prompt = Encoder(models["llama"][1]).prompt("Who?")
+    answers = [Answer(n, prompt, [1, 2], f"row-{n}") for n in range(3)]
+    logits = torch.zeros(5, 4)
+    logits[3, 1] = torch.nan  # the second token of the last two
+    read = Read(answers, logits, [1, 2, 1, 2, 1], [0, 1, 2, 3, 4, 3], None)
+    with pytest.raises(ValueError, match=r"NaN or infinite, in row row-1 \(prompt"):
+        read.scores(torch.clone, 0)
 
 
 CPU_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")

@@ -22,19 +22,23 @@ from unlearn_metrics.scoring._requests import Answer
 _NAME = "unlearn_packed"
 
 
-def is_packable(model: PreTrainedModel, batch: AnswerBatch) -> bool:
-    """Return whether there is something to pack, and answers of this length may differ by their own tokens alone.
+# What a model computes from places in the sequence, where a packed answer has those of others before it.
+_BY_PLACE = ("attention_chunk_size", "attn_temperature_tuning", "log_scaling_n_floor")
 
-    They may not where a layer hides a part of the prompt from their ends, or something is computed from the places of
-    a sequence, or from the largest of its positions.
+
+def is_packable(model: PreTrainedModel, batch: AnswerBatch) -> bool:
+    """Return whether a config says nothing against packing the answers of `batch`.
+
+    All layers must show the last token of the longest answer its whole prompt, no answer may be so long that it changes
+    the rotary frequencies of all, and nothing may depend on a token's place in the sequence.
     """
     config = model.config.get_text_config()
-    longest = max(len(answer.ids) for answer in batch.flat())
-    apart = ("attention_chunk_size", "is_heterogeneous")
-    if longest == 1 or any(getattr(config, name, None) for name in apart):
+    # Where layers differ, the config as a whole refuses to name what they differ in.
+    if getattr(config, "is_heterogeneous", False) or any(getattr(config, name, None) for name in _BY_PLACE):
         return False
-    window = getattr(config, "sliding_window", None)
-    return all(len(batch.prompts[0].ids) + longest <= most for most in (window, *_original_contexts(config)) if most)
+    longest = len(batch.prompts[0].ids) + max(len(answer.ids) for answer in batch.flat())
+    limits = (getattr(config, "sliding_window", None), *_original_contexts(config))
+    return all(limit is None or longest <= limit for limit in limits)
 
 
 def _original_contexts(config: PreTrainedConfig) -> list[int]:
@@ -46,6 +50,10 @@ def _original_contexts(config: PreTrainedConfig) -> list[int]:
 
 class Packing:
     """Where the tokens of answers stand in one sequence.
+
+    Of the answers `a b c .` and `a b d .` to one prompt, the model reads `a b c d`, where `d` sees `a b` and not `c`.
+    It is to predict `a b c . d .`, which are numbered from 0: the first answer has the numbers 0 1 2 3, the second
+    0 1 4 5. The prompt's end predicts `a`, `a` predicts `b`, `b` predicts both `c` and `d`.
 
     Args:
         batch: Prompts of one length, with their answers.
@@ -139,7 +147,7 @@ class PackedAttention:
         if own != "sdpa":
             raise NotImplementedError(f"answers are packed for models with `sdpa` attention, not `{own}`.")
         AttentionInterface.register(_NAME, _packed_attention)
-        # Of this config alone, and not of others that may be inside.
+        # Of this config alone, not of others inside. As nothing makes masks for this name, models make none.
         config._attn_implementation = {"": _NAME}
         try:
             yield
@@ -191,11 +199,11 @@ def _at(states: Tensor, places: Tensor) -> Tensor:
 def _in_common(answers: Sequence[Answer]) -> Iterator[tuple[Answer, int]]:
     """Answers to one prompt, each with the number of tokens that it has in common with the one before it.
 
-    In the order of their tokens no answer before the last has more in common with one.
+    They are sorted by their tokens, so none of those further before has more in common with it.
     """
     ordered = sorted(answers, key=lambda answer: answer.ids)
     yield ordered[0], 0
-    for before, answer in pairwise(ordered):
-        # Of a token that another one follows.
-        most = min(len(before.ids), len(answer.ids)) - 1
-        yield answer, next((n for n in range(most) if before.ids[n] != answer.ids[n]), most)
+    for last, answer in pairwise(ordered):
+        # The last token of an answer is not read.
+        most = min(len(last.ids), len(answer.ids)) - 1
+        yield answer, next((n for n in range(most) if last.ids[n] != answer.ids[n]), most)
